@@ -1,0 +1,166 @@
+"""Write what `predict` computes in files that faiss and numpy read without this project.
+
+    items.csv         item_index, name, class, label; line i + 2 describes row i of the arrays
+    codes.npy         uint8 [item, book] (uint16 for more than 256 codewords): codeword of each slice
+    codebooks.npy     float32 [book, word, sub]; row i decodes to the codewords codebooks[m, codes[i, m]], concatenated
+    embeddings.npy    float32 [item, embedding]
+    index.faiss       the same codes and codebooks as a faiss IndexPQ: ids are rows, distances squared asymmetric ones
+
+Search from anywhere: `faiss.read_index("index.faiss").search(numpy.load("embeddings.npy")[:5], 10)`.
+"""
+
+import csv
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import faiss
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from retrieval.codes import ProductQuantizer
+
+_logger = logging.getLogger(__name__)
+
+
+class _Item(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class _Corpus(Protocol):
+    """What an export asks of a data module."""
+
+    @property
+    def class_names(self) -> list[str]: ...
+    @property
+    def items(self) -> Sequence[_Item]: ...
+
+
+class _Quantized(Protocol):
+    """What an export asks of a model."""
+
+    quantizer: ProductQuantizer
+
+
+class CodeExport(pl.Callback):
+    """Write item ids, codes, codebooks and embeddings of all items when `predict` ends.
+
+    Args:
+        folder: Where to; None is `<run folder>/codes`.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+        self._batches: list[dict[str, Tensor]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch."""
+        self._batches.append({name: value.cpu() for name, value in outputs.items()})
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gather the batches of all processes and write them on one."""
+        shards = self._gather(trainer)
+        self._batches = []
+        if not trainer.is_global_zero:
+            return
+        columns = {name: torch.cat([batch[name] for batch in shards]) for name in shards[0]}
+        # a distributed sampler repeats items to fill up; each is written once, in order
+        unique, first = np.unique(columns["item_index"].numpy(), return_index=True)
+        quantizer = cast(_Quantized, pl_module).quantizer.cpu()
+        embeddings = columns["embedding"][first].float()
+        folder = Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "codes"
+        export_codes(
+            folder, quantizer, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(_Corpus,
+            trainer.datamodule)  # type: ignore[attr-defined]
+        )  # fmt: skip
+        _logger.info("Codes of %d items: %s", len(embeddings), folder)
+
+    def _gather(self, trainer: pl.Trainer) -> list[dict[str, Tensor]]:
+        if trainer.world_size == 1:
+            return self._batches
+        shards: list[list[dict[str, Tensor]]] = [[] for _ in range(trainer.world_size)]
+        torch.distributed.all_gather_object(shards, self._batches)
+        return [batch for shard in shards for batch in shard]
+
+
+def export_codes(
+    folder: Path,
+    quantizer: ProductQuantizer,
+    embeddings: Tensor,
+    item_indices: Sequence[int],
+    labels: Sequence[int],
+    corpus: _Corpus,
+) -> None:
+    """Write the files of the module's description; each appears only when complete.
+
+    Args:
+        folder: Made if it is not there.
+        quantizer: Fitted codebooks.
+        embeddings: One row an item.
+        item_indices: Positions of the items in the corpus.
+        labels: Their classes.
+        corpus: Names items and classes.
+
+    Raises:
+        RuntimeError: If the codebooks are not fitted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    codes = quantizer.encode(embeddings).numpy()
+    dtype = np.uint8 if quantizer.num_codewords <= 256 else np.uint16
+    _write(folder / "codes.npy", lambda path: _save_array(path, codes.astype(dtype)))
+    _write(folder / "codebooks.npy", lambda path: _save_array(path, quantizer.codebooks.detach().numpy()))
+    _write(folder / "embeddings.npy", lambda path: _save_array(path, embeddings.numpy()))
+    _write(folder / "index.faiss", lambda path: faiss.write_index(faiss_index(quantizer, codes), str(path)))
+
+    def write_items(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["item_index", "name", "class", "label"])
+            for index, label in zip(item_indices, labels, strict=True):
+                writer.writerow([index, corpus.items[index].name, corpus.class_names[label], label])
+
+    _write(folder / "items.csv", write_items)
+
+
+def faiss_index(quantizer: ProductQuantizer, codes: np.ndarray) -> faiss.IndexPQ:
+    """Build a faiss index that holds given codes under given codebooks.
+
+    Raises:
+        ValueError: If the embedding's size is not a multiple of the number of books, which faiss wants.
+    """
+    if quantizer.dim % quantizer.num_books:
+        raise ValueError(
+            f"faiss wants slices of one size; {quantizer.dim} dimensions don't divide into {quantizer.num_books} books."
+        )
+    bits_per_book = quantizer.num_codewords.bit_length() - 1
+    index = faiss.IndexPQ(quantizer.dim, quantizer.num_books, bits_per_book)
+    faiss.copy_array_to_vector(quantizer.codebooks.detach().numpy().ravel(), index.pq.centroids)
+    index.is_trained = True
+    packed = faiss.pack_bitstrings(codes.astype(np.int32), bits_per_book)
+    faiss.copy_array_to_vector(packed.ravel(), index.codes)
+    index.ntotal = len(codes)
+    return index
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write(temporary)
+    temporary.replace(path)

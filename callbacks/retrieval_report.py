@@ -1,0 +1,192 @@
+"""Report a test: the model beside its baselines on the terminal, as files, and in W&B."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import pytorch_lightning as pl
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from rich.console import Console
+from rich.table import Table
+
+from callbacks.baselines import score_baselines
+from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
+from retrieval.codes import ProductQuantizer
+from retrieval.metrics import RetrievalScores, ScoringOptions
+from retrieval.outputs import RetrievalOutputs
+
+
+class TestedModel(Protocol):
+    """What a report asks of a model after a test."""
+
+    retrieval_outputs: RetrievalOutputs | None
+    quantizer: ProductQuantizer
+    scoring: ScoringOptions
+
+
+class _Item(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+
+
+class _Corpus(Protocol):
+    """What a report asks of a data module."""
+
+    @property
+    def data_name(self) -> str: ...
+    @property
+    def class_names(self) -> list[str]: ...
+    @property
+    def items(self) -> Sequence[_Item]: ...
+
+
+class RetrievalReport(pl.Callback):
+    """After a test, compare the model with search by its input features, unlearned.
+
+    The baselines are PQ, PQ on unit-length features and exact cosine search. Writes `results.csv`, `results.json` and
+    figures into `<run folder>/report`; with a W&B logger, logs the same table and figures, a table of queries with
+    their nearest items to listen to, and the confusion of nearest neighbours.
+
+    Args:
+        num_heard_queries: Queries in the table to listen to, spread over the classes.
+        num_heard_items: Nearest items of each.
+        figures: Whether to draw figures; a map of the embeddings takes some seconds.
+    """
+
+    def __init__(self, num_heard_queries: int = 8, num_heard_items: int = 5, figures: bool = True) -> None:
+        self.num_heard_queries = num_heard_queries
+        self.num_heard_items = num_heard_items
+        self.figures = figures
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score the baselines and write the report, on one process."""
+        if not trainer.is_global_zero:
+            return
+        model = cast(TestedModel, pl_module)
+        corpus = cast(_Corpus, trainer.datamodule)  # type: ignore[attr-defined]
+        outputs = model.retrieval_outputs
+        if outputs is None:
+            raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
+        method = f"{type(pl_module).__name__}, {model.quantizer.num_bits} bits"
+        scores = {method: outputs.scores} | score_baselines(outputs, model.quantizer, model.scoring)
+        folder = Path(trainer.default_root_dir) / "report"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_results(folder, scores, corpus.data_name, model.quantizer.num_bits)
+        drawn = self._draw(folder, outputs, scores, corpus) if self.figures else []
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        for logger in loggers:
+            self._log_to_wandb(logger, outputs, scores, drawn, corpus)
+        console = Console()
+        console.print(results_table(scores, corpus.data_name))
+        console.print(f"Table and figures: {folder}", soft_wrap=True)
+        for logger in loggers:
+            console.print(f"W&B run: {logger.experiment.url or logger.experiment.dir}", soft_wrap=True)
+
+    def _draw(
+        self, folder: Path, outputs: RetrievalOutputs, scores: Mapping[str, RetrievalScores], corpus: _Corpus
+    ) -> list[Path]:
+        figures = {
+            "map_at_r": draw_map_curves(scores, corpus.data_name),
+            "embeddings": draw_embedding_map(outputs, corpus.class_names),
+            "nearest_neighbour_confusion": draw_confusion(outputs, corpus.class_names),
+        }
+        paths = [folder / f"{name}.png" for name in figures]
+        for path, figure in zip(paths, figures.values(), strict=True):
+            figure.savefig(path, dpi=120)
+        return paths
+
+    def _log_to_wandb(
+        self,
+        logger: WandbLogger,
+        outputs: RetrievalOutputs,
+        scores: Mapping[str, RetrievalScores],
+        drawn: Sequence[Path],
+        corpus: _Corpus,
+    ) -> None:
+        names = list(next(iter(scores.values())).summary())
+        results = wandb.Table(columns=["method", *names])
+        for method, method_scores in scores.items():
+            results.add_data(method, *(method_scores.summary().get(name) for name in names))
+        curve = wandb.Table(columns=["method", "R", "mAP"])
+        for method, method_scores in scores.items():
+            for cutoff, value in (method_scores.map_at | {method_scores.num_items: method_scores.mean_ap}).items():
+                curve.add_data(method, cutoff, value)
+        confusion = wandb.Table(columns=["query", *corpus.class_names])
+        for name, row in zip(corpus.class_names, nearest_confusion(outputs, len(corpus.class_names)), strict=True):
+            confusion.add_data(name, *row.tolist())
+        run = logger.experiment
+        run.config.update({"data_name": corpus.data_name}, allow_val_change=True)
+        run.log(
+            {
+                "report/results": results,
+                "report/map_at_r_table": curve,
+                "report/nearest_neighbour_confusion_table": confusion,
+                "report/heard": self._heard(outputs, corpus),
+            }
+            | {f"report/{path.stem}": wandb.Image(str(path)) for path in drawn}
+        )
+
+    def _heard(self, outputs: RetrievalOutputs, corpus: _Corpus) -> wandb.Table:
+        ranks = range(1, min(self.num_heard_items, outputs.scores.nearest_ids.shape[1]) + 1)
+        columns: list[str | int] = [
+            "query",
+            "class",
+            "audio",
+            "AP",
+            *(f"{what} {rank}" for rank in ranks for what in ("class", "audio")),
+        ]
+        table = wandb.Table(columns=columns)
+        class_of = {
+            int(item): corpus.class_names[int(label)]
+            for item, label in zip(outputs.items.item_index, outputs.items.label, strict=True)
+        }
+        num_queries = len(outputs.queries.label)
+        shown = min(self.num_heard_queries, num_queries)
+        by_class = outputs.queries.label.argsort(stable=True)
+        for row in by_class[[position * num_queries // shown for position in range(shown)]].tolist():
+            item = corpus.items[int(outputs.queries.item_index[row])]
+            cells: list[object] = [
+                item.name,
+                corpus.class_names[int(outputs.queries.label[row])],
+                wandb.Audio(str(item.path)),
+                float(outputs.scores.average_precision[row]),
+            ]
+            for found in outputs.scores.nearest_ids[row, : len(ranks)].tolist():
+                cells += [class_of[found], wandb.Audio(str(corpus.items[found].path))]
+            table.add_data(*cells)
+        return table
+
+
+def results_table(scores: Mapping[str, RetrievalScores], data_name: str) -> Table:
+    """Lay the scores out for a terminal, in %."""
+    first = next(iter(scores.values()))
+    table = Table(title=f"{data_name}: retrieval in %, 95 % interval over queries")
+    table.add_column("method")
+    for name in ("mAP", "interval", *(f"P@{k}" for k in first.precision_at)):
+        table.add_column(name, justify="right")
+    for method, row in scores.items():
+        interval = f"{100 * row.map_interval.low:.1f}-{100 * row.map_interval.high:.1f}"
+        values = [row.mean_ap, *row.precision_at.values()]
+        percents = [f"{100 * value:.1f}" for value in values]
+        table.add_row(method, percents[0], interval, *percents[1:])
+    return table
+
+
+def write_results(folder: Path, scores: Mapping[str, RetrievalScores], data_name: str, num_bits: int) -> None:
+    """Write `results.csv`, a line a method, and `results.json`, each complete or not at all."""
+    rows = [{"data": data_name, "num_bits": num_bits, "method": name} | row.summary() for name, row in scores.items()]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    for name, content in (("results.csv", text.getvalue()), ("results.json", json.dumps(rows, indent=1))):
+        temporary = folder / f".{name}.{os.getpid()}"
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(folder / name)

@@ -1,0 +1,9 @@
+"""What is read: one file a corpus. Knows nothing of models."""
+
+from datamodules.audio_folder import AudioFolder
+from datamodules.base import AudioItem, EmbeddingDataModule, Roles
+from datamodules.errors import DatasetError
+from datamodules.esc50 import Esc50
+from datamodules.rendered_events import RenderedEvents
+
+__all__ = ["AudioFolder", "AudioItem", "DatasetError", "EmbeddingDataModule", "Esc50", "RenderedEvents", "Roles"]

@@ -1,0 +1,188 @@
+"""A user's own clips in `class/clip.ext` folders, with or without a split file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from datamodules.audio import AUDIO_SUFFIXES
+from datamodules.base import AudioItem, EmbeddingDataModule, OnBadAudio, Roles
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+
+_SPLITS = ("query", "database")
+
+
+class AudioFolder(EmbeddingDataModule):
+    """Retrieve clips of any length, sample rate and format from a folder with one sub-folder a class.
+
+    Without a split file, `query_fraction` of the recordings of each class become queries, drawn by a seed, and as many
+    of the rest validation queries. Every clip counts as a recording of its own unless the split file says otherwise.
+
+    Args:
+        root: Folder with one sub-folder a class.
+        frontend: Frozen front end that embeds the clips.
+        split_file: CSV with the columns filename (relative to `root`), split (query or database) and, where several
+            clips were cut from one recording, recording. Clips it does not name are left out.
+        query_fraction: Share of recordings of each class that become queries where there is no split file.
+        split_seed: Seed of that draw.
+        name: What to call numbers measured on it; None is the folder's name.
+        cache_dir: Folder of embedding caches.
+        batch_size: Items a batch.
+        passes_per_epoch: Times the labelled items are gone through in one epoch.
+        labels_per_class: Labelled items a class; None takes `label_fraction`.
+        label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
+        label_seed: Seed of drawing the labelled items.
+        standardize: Whether features are brought to mean 0 and deviation 1 over the database.
+        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
+        num_workers: Processes that fetch batches.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        frontend: nn.Module,
+        split_file: str | None = None,
+        query_fraction: float = 0.2,
+        split_seed: int = 0,
+        name: str | None = None,
+        cache_dir: str = "cache",
+        batch_size: int = 200,
+        passes_per_epoch: int = 1,
+        labels_per_class: int | None = 4,
+        label_fraction: float = 0.1,
+        label_seed: int = 0,
+        standardize: bool = False,
+        on_bad_audio: OnBadAudio = "raise",
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
+            standardize, on_bad_audio, num_workers,
+        )  # fmt: skip
+        if not 0 < query_fraction < 1:
+            raise SplitError(f"query_fraction must be between 0 and 1; got {query_fraction}.")
+        self.root = Path(root)
+        self.split_file = Path(split_file) if split_file else None
+        self.query_fraction = query_fraction
+        self.split_seed = split_seed
+        self.name = name
+
+    @property
+    def data_name(self) -> str:
+        """The name given, or the folder's."""
+        return self.name or self.root.resolve().name
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the sub-folders that hold audio, in alphabetical order."""
+        return sorted({path.parent.name for path in self._clips()})
+
+    def find_corpus(self) -> None:
+        """Make sure there are clips."""
+        self._clips()
+
+    def read_items(self) -> list[AudioItem]:
+        """Return the clips, ordered by name; those of the split file only, if there is one.
+
+        Raises:
+            DatasetMissing: If the folder, or a clip the split file names, is not there.
+            DatasetLayoutError: If the split file lacks a column or has an unknown split.
+        """
+        clips = {path.relative_to(self.root).as_posix(): path for path in self._clips()}
+        labels = {name: label for label, name in enumerate(self.class_names)}
+        if self.split_file is None:
+            return [AudioItem(name, path, labels[path.parent.name], name, "") for name, path in sorted(clips.items())]
+        rows = self._split_rows(self.split_file)
+        unknown = [name for name in rows if name not in clips]
+        if unknown:
+            raise DatasetMissing(
+                f"{self.split_file} names {len(unknown)} files that are not in {self.root}, first {unknown[0]}. "
+                "Names are relative to the folder, class/clip.ext; correct them or restore the files."
+            )
+        return [
+            AudioItem(name, clips[name], labels[clips[name].parent.name], row["recording"] or name, row["split"])
+            for name, row in sorted(rows.items())
+        ]
+
+    def assign_roles(self, items: Sequence[AudioItem], usable: np.ndarray) -> Roles:
+        """Split as the split file says, or by recording.
+
+        Raises:
+            SplitError: If there is no query or no database left, or a recording is on both sides.
+        """
+        recordings = np.array([item.recording for item in items])
+        labels = np.array([item.label for item in items])
+        if self.split_file is None:
+            is_query = self._draw_recordings(labels, recordings, usable, self.split_seed)
+        else:
+            is_query = np.array([item.subset == "query" for item in items])
+        query, database = np.flatnonzero(usable & is_query), np.flatnonzero(usable & ~is_query)
+        if len(query) == 0 or len(database) == 0:
+            raise SplitError(
+                f"Expected queries and a database in {self.root}; found {len(query)} and {len(database)} usable "
+                "clips. Add clips, raise --data.query_fraction, or correct the split file."
+            )
+        shared = np.intersect1d(recordings[query], recordings[database])
+        if len(shared):
+            raise SplitError(
+                f"Recording {shared[0]!r} has clips among queries and database; put all of it on one side."
+            )
+        train = self.draw_labelled(items, database)
+        free = usable & ~is_query & ~np.isin(recordings, recordings[train])
+        in_val = self._draw_recordings(labels, recordings, free, self.split_seed + 1)
+        val_query = np.flatnonzero(free & in_val)
+        if len(val_query) == 0:  # everything is labelled: validation then measures the fit
+            val_query = train
+        val_database = np.setdiff1d(database, val_query) if len(val_query) < len(database) else database
+        return Roles(train, query, database, val_query, val_database)
+
+    def _clips(self) -> list[Path]:
+        if not self.root.is_dir():
+            raise DatasetMissing(
+                f"Expected a folder with one sub-folder a class at {self.root.resolve()}; there is none. Correct "
+                "--data.root."
+            )
+        clips = [path for path in sorted(self.root.glob("*/*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+        if not clips:
+            raise DatasetMissing(
+                f"Expected clips as class/clip.ext in {self.root.resolve()}, with ext one of "
+                f"{', '.join(AUDIO_SUFFIXES)}; found none. Put each class's clips into a folder of its own."
+            )
+        return clips
+
+    def _split_rows(self, path: Path) -> dict[str, dict[str, str]]:
+        if not path.is_file():
+            raise DatasetMissing(
+                f"Expected a split file at {path}; there is none. Correct --data.split_file or leave it out."
+            )
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            absent = [column for column in ("filename", "split") if column not in (reader.fieldnames or [])]
+            if absent:
+                raise DatasetLayoutError(
+                    f"{path}: expected the columns filename and split; {', '.join(absent)} not found."
+                )
+            rows = list(reader)
+        for line, row in enumerate(rows, start=2):
+            row.setdefault("recording", "")
+            if row["split"] not in _SPLITS:
+                raise DatasetLayoutError(
+                    f"{path}, line {line}: split must be query or database; found {row['split']!r}."
+                )
+        return {row["filename"]: row for row in rows}
+
+    def _draw_recordings(
+        self, labels: np.ndarray, recordings: np.ndarray, candidates: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Mask of the items whose recordings are drawn, `query_fraction` of each class's."""
+        generator = np.random.default_rng(seed)
+        drawn: list[str] = []
+        for label in range(len(self.class_names)):
+            names = np.unique(recordings[candidates & (labels == label)])
+            if len(names) > 1:
+                drawn += generator.choice(
+                    names, max(1, round(self.query_fraction * len(names))), replace=False
+                ).tolist()
+        return np.isin(recordings, drawn)

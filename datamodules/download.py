@@ -1,0 +1,120 @@
+"""Fetch an archive, verify it, unpack it; nothing silently."""
+
+import hashlib
+import logging
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.hub
+from filelock import FileLock
+
+from datamodules.errors import ChecksumMismatch, DatasetMissing, UnsafeArchive
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official release as a zip file.
+
+    Attributes:
+        name: The corpus.
+        url: Where it is.
+        num_bytes: Its size.
+        sha256: Its checksum.
+        license: What it may be used for.
+        citation: Whom to cite.
+        top_folder: The one folder that holds everything in it.
+    """
+
+    name: str
+    url: str
+    num_bytes: int
+    sha256: str
+    license: str
+    citation: str
+    top_folder: str
+
+
+def fetch_archive(archive: Archive, destination: Path, how_to_name: str) -> None:
+    """Download, verify and unpack; `destination` appears only when complete.
+
+    Args:
+        archive: What to fetch.
+        destination: Folder that the archive's top folder becomes.
+        how_to_name: Option or variable with which a user names a copy of their own; for the error.
+
+    Raises:
+        DatasetMissing: If it can't be reached or stored.
+        ChecksumMismatch: If it is not the archive expected.
+        UnsafeArchive: If a member would be written elsewhere.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(destination.with_name(f"{destination.name}.lock")):
+        if destination.is_dir():
+            return
+        file = destination.with_name(f"{destination.name}.zip")
+        _logger.warning(
+            "Fetching %s: %.0f MB, licence %s, from %s to %s (unpacked beside it). Please cite %s.",
+            archive.name, archive.num_bytes / 1e6, archive.license, archive.url, destination.resolve(),
+            archive.citation,
+        )  # fmt: skip
+        if not file.is_file():
+            _download(archive, file, how_to_name)
+        verify_file(file, archive.sha256)
+        unpack_zip(file, archive.top_folder, destination)
+        file.unlink()
+
+
+def verify_file(path: Path, sha256: str) -> None:
+    """Compare a file's checksum.
+
+    Raises:
+        ChecksumMismatch: If it differs.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise ChecksumMismatch(
+            f"{path}: expected SHA-256 {sha256}, found {found}. Delete the file and try again; if the release itself "
+            "has changed, unpack it yourself and name its folder."
+        )
+
+
+def unpack_zip(path: Path, top_folder: str, destination: Path) -> None:
+    """Unpack what lies under `top_folder` as `destination`, which appears only when complete.
+
+    Raises:
+        UnsafeArchive: If a member lies outside `top_folder`, leaves it, or is a link.
+        ChecksumMismatch: If a member is damaged.
+    """
+    partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            parts = Path(member.filename).parts
+            is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+            if not parts or parts[0] != top_folder or ".." in parts or Path(member.filename).is_absolute() or is_link:
+                raise UnsafeArchive(
+                    f"{path}: expected every member inside {top_folder}/, found {member.filename!r}. Delete the "
+                    "file; don't unpack it."
+                )
+        damaged = archive.testzip()
+        if damaged:
+            raise ChecksumMismatch(f"{path}: member {damaged} is damaged. Delete the file and try again.")
+        archive.extractall(partial)
+    (partial / top_folder).replace(destination)
+    shutil.rmtree(partial)
+
+
+def _download(archive: Archive, file: Path, how_to_name: str) -> None:
+    try:
+        torch.hub.download_url_to_file(archive.url, str(file))
+    except OSError as error:
+        raise DatasetMissing(
+            f"{archive.name} is missing and {archive.url} can't be fetched ({error}). Put a copy anywhere and name "
+            f"its folder with {how_to_name}, or unpack it as {file.with_suffix('').resolve()}. `--config demo.yaml` "
+            "needs no corpus and no network."
+        ) from error

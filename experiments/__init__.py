@@ -1,0 +1,1 @@
+"""What runs many: the command, grids of runs, comparison."""

@@ -1,0 +1,175 @@
+"""The command behind train.py: LightningCLI with bare config names and a folder for every run.
+
+A fit ends with a test.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import wandb
+from jsonargparse import Namespace
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from rich.console import Console
+from rich.logging import RichHandler
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+RUN_VARIABLE = "EARMARK_RUN"
+_PACKAGES = ("callbacks", "datamodules", "experiments", "lightning_modules", "retrieval")
+
+
+class ConfigNotFound(FileNotFoundError):
+    """A config is neither a file nor a name in configs/."""
+
+
+class EarmarkCli(LightningCLI):
+    """LightningCLI with this project's habits.
+
+    Sizes of features and labels go from the data module to the model; every run writes into a folder of its own; a fit
+    ends with a test of what it kept.
+    """
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the project's own options and the links from data to model."""
+        parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the model when a fit has ended.")
+        parser.link_arguments("data.feature_dim", "model.init_args.input_dim", apply_on="instantiate")
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Give the run its folder, and send checkpoints and W&B files there."""
+        config = self.config[self.subcommand]
+        trainer = config.trainer
+        if trainer.default_root_dir is None:
+            name = _run_name(config)
+            trainer.default_root_dir = str(Path("runs") / name)
+            checkpoints = Path("checkpoints") / name
+        else:
+            checkpoints = Path(trainer.default_root_dir) / "checkpoints"
+        for callback in trainer.callbacks or []:
+            if callback.class_path.endswith("ModelCheckpoint") and callback.init_args.dirpath is None:
+                callback.init_args.dirpath = str(checkpoints)
+        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+        for logger in loggers:
+            if getattr(logger, "class_path", "").endswith("WandbLogger"):
+                _place_wandb_run(logger.init_args, Path(trainer.default_root_dir), str(self.subcommand))
+
+    def after_fit(self) -> None:
+        """Test the checkpoint that was selected, or the last state where none is."""
+        if not self.config[self.subcommand].test_after_fit or self.trainer.interrupted:
+            return
+        keeper = self.trainer.checkpoint_callback
+        selected = isinstance(keeper, ModelCheckpoint) and keeper.monitor is not None and keeper.best_model_path
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path="best" if selected else None, verbose=False)
+        if self.trainer.is_global_zero and isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
+            Console().print(f"Checkpoint: {keeper.best_model_path}", soft_wrap=True)
+
+
+class RunConfig(SaveConfigCallback):
+    """Keep the full config as `config.yaml` in the run's folder and in its logger."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write once a run, on one process."""
+        if self.already_saved or not trainer.is_global_zero:
+            return
+        self.already_saved = True
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, folder / "config.yaml", skip_none=False, overwrite=True, multifile=False)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config.as_dict())
+
+
+def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
+    """Parse and run a command line.
+
+    Args:
+        arguments: As after `train.py`; None takes the process's own.
+
+    Raises:
+        ConfigNotFound: If a config is neither a file nor a name in configs/.
+        SystemExit: If the command line is not understood, or asks for help.
+    """
+    show_messages()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    resolved = resolve_configs(given)
+    if arguments is None:
+        sys.argv[1:] = resolved  # processes that Lightning starts read it again
+    return EarmarkCli(
+        pl.LightningModule,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_callback=RunConfig,
+        auto_configure_optimizers=False,
+        parser_kwargs={"description": "Train and evaluate compact audio codes."},
+        args=None if arguments is None else resolved,
+    )
+
+
+def resolve_configs(arguments: Sequence[str]) -> list[str]:
+    """Replace bare config names by the path of the file of that name in configs/.
+
+    Raises:
+        ConfigNotFound: If there is neither such a file nor such a name; it lists the names there are.
+    """
+    resolved = list(arguments)
+    for position, argument in enumerate(resolved):
+        option, equals, value = argument.partition("=")
+        if option not in ("--config", "-c"):
+            continue
+        if equals:
+            resolved[position] = f"{option}={find_config(value)}"
+        elif position + 1 < len(resolved):
+            resolved[position + 1] = str(find_config(resolved[position + 1]))
+    return resolved
+
+
+def find_config(name: str) -> Path:
+    """Find a config: a path as it is, else a name in configs/, with or without its ending.
+
+    Raises:
+        ConfigNotFound: If there is none; it lists the names there are.
+    """
+    for candidate in (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.relative_to(CONFIG_FOLDER).as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
+    raise ConfigNotFound(f"No config {name!r}: it is not a file, and configs/ has {', '.join(known)}.")
+
+
+def show_messages() -> None:
+    """Show this project's messages on the terminal, on the first process only."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    is_first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
+    level = logging.INFO if is_first else logging.ERROR
+    for package in _PACKAGES:
+        logger = logging.getLogger(package)
+        if not logger.handlers:
+            logger.addHandler(handler)
+        logger.setLevel(level)
+
+
+def _run_name(config: Namespace) -> str:
+    """Name a run after its first config and the time; processes that this one starts get the same name."""
+    if RUN_VARIABLE not in os.environ or "LOCAL_RANK" not in os.environ:
+        configs = getattr(config, "config", None) or []
+        stem = Path(str(configs[0])).stem if configs else "run"
+        job = os.environ.get("SLURM_JOB_ID")
+        os.environ[RUN_VARIABLE] = f"{stem}/{'job-' + job if job else time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    return os.environ[RUN_VARIABLE]
+
+
+def _place_wandb_run(init_args: Namespace, folder: Path, subcommand: str) -> None:
+    for name, value in (("save_dir", str(folder)), ("job_type", subcommand)):
+        if getattr(init_args, name, None) in (None, "."):
+            setattr(init_args, name, value)
+    # Offline unless the user chose a mode or is logged in.
+    if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False, verify=False):
+        init_args.mode = "offline"
+    folder.mkdir(parents=True, exist_ok=True)

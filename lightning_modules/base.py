@@ -1,0 +1,156 @@
+"""What every model that embeds items for retrieval shares: collecting, searching, scoring."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import cast
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, Int
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from retrieval.index import Index
+from retrieval.metrics import ScoringOptions, embedding_spread, evaluate_retrieval
+from retrieval.outputs import EmbeddedItems, RetrievalOutputs
+
+# A batch is a dict with `feature`, `label` and `item_index`; datamodules/base.py describes it.
+Batch = Mapping[str, Tensor]
+
+
+class ItemCollector(Metric):
+    """Gather batches of items over steps and processes; items that a sampler repeated count once."""
+
+    full_state_update = False
+    item_index: list[Tensor]
+    label: list[Tensor]
+    feature: list[Tensor]
+    embedding: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("item_index", "label", "feature", "embedding"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, batch: Batch, embedding: Float[Tensor, "batch embedding"]) -> None:
+        """Take one batch in."""
+        self.item_index.append(batch["item_index"])
+        self.label.append(batch["label"])
+        self.feature.append(batch["feature"])
+        self.embedding.append(embedding.float())
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the columns of the items of all processes, sorted by index."""
+        columns = {
+            name: torch.cat(list(state)) if isinstance(state, list) else state
+            for name, state in ((name, getattr(self, name)) for name in self._defaults)
+        }
+        first = _first_occurrences(columns["item_index"])
+        return {name: column[first] for name, column in columns.items()}
+
+    def items(self) -> EmbeddedItems:
+        """Return the items of all processes, and forget them."""
+        columns = self.compute()
+        self.reset()
+        # torchmetrics drops the axis of a result that has one entry
+        item_index, label = columns["item_index"].reshape(-1), columns["label"].reshape(-1)
+        rows = len(item_index)
+        return EmbeddedItems(
+            item_index, label, columns["feature"].reshape(rows, -1), columns["embedding"].reshape(rows, -1)
+        )
+
+
+def _first_occurrences(values: Int[Tensor, " value"]) -> Int[Tensor, " unique"]:
+    """Return the position of the first occurrence of each distinct value, values ascending."""
+    order = torch.argsort(values, stable=True)
+    ordered = values[order]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return order[is_first]
+
+
+class RetrievalModule(pl.LightningModule, ABC):
+    """Embed queries and database items, search, score.
+
+    Validation and test read two loaders: queries, then the database. After a test, `retrieval_outputs` holds what
+    reports need.
+
+    Args:
+        optimizer: Makes the optimizer of the parameters.
+        lr_scheduler: Makes the learning-rate schedule, stepped once an epoch.
+        scoring: Definitions of the scores.
+    """
+
+    def __init__(
+        self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable, scoring: ScoringOptions
+    ) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.make_lr_scheduler = lr_scheduler
+        self.scoring = scoring
+        self.retrieval_outputs: RetrievalOutputs | None = None
+        self._collectors = nn.ModuleDict(
+            {f"{stage}_{role}": ItemCollector() for stage in ("val", "test") for role in ("query", "item")}
+        )
+
+    @abstractmethod
+    def forward(self, feature: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch embedding"]:
+        """Embed features."""
+
+    @abstractmethod
+    def build_index(self, items: EmbeddedItems) -> Index:
+        """Encode the database and return it searchable by embeddings."""
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed one batch of queries (loader 0) or database items (loader 1)."""
+        self._collect("val", batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed one batch of queries (loader 0) or database items (loader 1)."""
+        self._collect("test", batch, dataloader_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the batch's indices, labels and embeddings."""
+        return {"item_index": batch["item_index"], "label": batch["label"], "embedding": self(batch["feature"])}
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation queries."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test queries and keep all that reports need."""
+        self.retrieval_outputs = self._score("test")
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Make optimizer and schedule from the config."""
+        optimizer = self.make_optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
+
+    def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
+        role = ("query", "item")[dataloader_idx]
+        self._collector(stage, role).update(batch, self(batch["feature"]))
+
+    def _collector(self, stage: str, role: str) -> ItemCollector:
+        return cast(ItemCollector, self._collectors[f"{stage}_{role}"])
+
+    def _score(self, stage: str) -> RetrievalOutputs:
+        query_items, database_items = (self._collector(stage, role).items() for role in ("query", "item"))
+        index = self.build_index(database_items)
+        scores = evaluate_retrieval(
+            index,
+            query_items.embedding,
+            query_items.label,
+            database_items.label,
+            self.scoring,
+            query_ids=query_items.item_index,
+        )
+        spread = dataclasses.asdict(embedding_spread(database_items.embedding))
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in (scores.summary() | spread).items()},
+            batch_size=len(query_items.label),
+            rank_zero_only=True,
+        )
+        return RetrievalOutputs(query_items, database_items, index, scores)

@@ -1,0 +1,126 @@
+"""Audio DQN: supervised deep hashing by product quantization.
+
+Jati and Emmanouilidou, Supervised deep hashing for efficient audio event retrieval (ICASSP 2020): an MLP on weak
+embeddings, trained on pairwise similarity and quantization error together; the codebooks are refitted by k-means at
+every epoch.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from lightning_modules.base import Batch, RetrievalModule
+from lightning_modules.losses import SimilarityLoss, quantization_loss
+from retrieval.codes import CodebookFit, ProductQuantizer, StraightThroughProductQuantizer
+from retrieval.index import AsymmetricIndex
+from retrieval.metrics import ScoringOptions
+from retrieval.outputs import EmbeddedItems
+
+
+class AudioDqn(RetrievalModule):
+    """Embed features with a network, quantize the embeddings, search by asymmetric quantizer distance.
+
+    Args:
+        input_dim: Size of a feature; the data module gives it.
+        num_classes: Classes of the corpus; the data module gives it.
+        network: Makes the network from the sizes of feature and embedding.
+        similarity_loss: Draws embeddings of one class together, L of eq. (10).
+        quantizer: Makes the product quantizer from embedding size, number of books and codewords a book.
+        optimizer: Makes the optimizer.
+        lr_scheduler: Makes the learning-rate schedule, stepped once an epoch.
+        num_bits: Length of a code, B = M log2 K*.
+        num_codewords: Codewords a book, K*; 64 gives 6 bits a book, 256 gives 8.
+        embedding_dim: Size of an embedding; None is the paper's 2 B.
+        quantization_weight: lambda of eq. (12); it counts from when the codebooks are first fitted.
+        scoring: Definitions of the scores.
+
+    Raises:
+        ValueError: If `num_bits` is not a multiple of log2 `num_codewords`.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        num_classes: int,
+        network: Callable[[int, int], nn.Module],
+        similarity_loss: SimilarityLoss,
+        quantizer: Callable[[int, int, int], ProductQuantizer],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        num_bits: int = 48,
+        num_codewords: int = 64,
+        embedding_dim: int | None = None,
+        quantization_weight: float = 0.01,
+        scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, scoring)
+        bits_per_book = num_codewords.bit_length() - 1
+        if num_bits % bits_per_book:
+            near = max(1, round(num_bits / bits_per_book)) * bits_per_book
+            raise ValueError(
+                f"num_bits must be a multiple of log2 num_codewords; got {num_bits} bits with {bits_per_book} bits a "
+                f"book. Try {near} bits."
+            )
+        embedding_dim = embedding_dim or 2 * num_bits
+        self.num_bits = num_bits
+        self.quantization_weight = quantization_weight
+        self.network = network(input_dim, embedding_dim)
+        self.quantizer = quantizer(embedding_dim, num_bits // bits_per_book, num_codewords)
+        self.similarity_loss = similarity_loss
+        self.similarity_loss.build(embedding_dim, num_classes)
+
+    def forward(self, feature: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch embedding"]:
+        """Embed features, eq. (1)."""
+        embedding: Tensor = self.network(feature)
+        return embedding
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """Return L + lambda Q, eq. (12), over the batches of all processes together."""
+        embedding = self._gather(self(batch["feature"]))
+        label = self._gather(batch["label"])
+        similarity, quantization = self._loss_terms(embedding, label)
+        loss = similarity + self.quantization_weight * quantization
+        terms = {"loss": loss, "similarity_loss": similarity, "quantization_loss": quantization}
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(label),
+        )
+        return loss
+
+    def build_index(self, items: EmbeddedItems) -> AsymmetricIndex:
+        """Encode the database; AQD search, eq. (13)."""
+        index = AsymmetricIndex(self.quantizer)
+        index.add(items.embedding, items.item_index)
+        return index
+
+    def fit_codebook(self, embeddings: Float[Tensor, "item embedding"]) -> CodebookFit:
+        """Fit the codebooks to embeddings of the whole training set, from where they are."""
+        return self.quantizer.fit(embeddings)
+
+    def codebook_tensors(self) -> list[Tensor]:
+        """Return what processes have to share after one of them fitted the codebooks."""
+        return [self.quantizer.codebooks.data, self.quantizer._is_fitted]
+
+    def _loss_terms(self, embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        similarity = self.similarity_loss(embedding, label)
+        if not self.quantizer.is_fitted:
+            return similarity, embedding.new_zeros(())
+        if isinstance(self.quantizer, StraightThroughProductQuantizer):
+            decoded = self.quantizer.quantize(embedding)
+            # What is searched for is the decoded vector, so it has to be near its class as well.
+            return (similarity + self.similarity_loss(decoded, label)) / 2, quantization_loss(embedding, decoded)
+        with torch.no_grad():
+            decoded = self.quantizer.decode(self.quantizer.encode(embedding))
+        return similarity, quantization_loss(embedding, decoded)
+
+    def _gather(self, value: Tensor) -> Tensor:
+        """Concatenate over processes, with gradients; a loss over pairs needs the whole batch."""
+        if self.trainer.world_size == 1:
+            return value
+        gathered = self.all_gather(value, sync_grads=value.is_floating_point())
+        return gathered.flatten(0, 1) if isinstance(gathered, Tensor) else value

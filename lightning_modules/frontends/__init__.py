@@ -1,0 +1,11 @@
+"""Waveform -> features, on the device."""
+
+from lightning_modules.frontends.torchaudio_extension import make_torchaudio_importable
+
+make_torchaudio_importable()
+
+from lightning_modules.frontends.base import FrontEnd  # noqa: E402 - torchaudio has to be importable first
+from lightning_modules.frontends.log_mel import LogMel, LogMelStatistics  # noqa: E402
+from lightning_modules.frontends.yamnet import YamNet  # noqa: E402
+
+__all__ = ["FrontEnd", "LogMel", "LogMelStatistics", "YamNet"]

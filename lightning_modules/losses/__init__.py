@@ -1,0 +1,17 @@
+"""One law a file; smaller is better for all."""
+
+from lightning_modules.losses.cosine_proxy import CosineProxyLoss
+from lightning_modules.losses.pairwise_cosine import PairwiseCosineLoss
+from lightning_modules.losses.quantization import quantization_loss
+from lightning_modules.losses.similarity import SimilarityLoss
+from lightning_modules.losses.supervised_contrastive import SupervisedContrastiveLoss
+from lightning_modules.losses.triplet import TripletLoss
+
+__all__ = [
+    "CosineProxyLoss",
+    "PairwiseCosineLoss",
+    "SimilarityLoss",
+    "SupervisedContrastiveLoss",
+    "TripletLoss",
+    "quantization_loss",
+]

@@ -1,0 +1,1 @@
+"""What searches and scores: codes, indexes and retrieval metrics, usable without Lightning."""

@@ -1,0 +1,23 @@
+"""Fixtures all tests share."""
+
+import os
+
+# Before faiss and torch are imported, as train.py does.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the test in an empty folder, with no corpus or weights named by the environment."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("EARMARK_ESC50_ROOT", "EARMARK_YAMNET_WEIGHTS", "EARMARK_RUN"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path

@@ -1,0 +1,24 @@
+"""Train, validate, test and apply models: python train.py fit --config dqn.yaml."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+# faiss and torch bring an OpenMP pool each; spinning threads of one slow the other. Set before either is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from datamodules import DatasetError
+from experiments.command import ConfigNotFound, EarmarkCli, run_command
+from lightning_modules.frontends.yamnet_weights import WeightsError
+
+
+def main(arguments: Sequence[str] | None = None) -> EarmarkCli:
+    """Run one command, as given or as on the process's own command line."""
+    return run_command(arguments)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (DatasetError, WeightsError, ConfigNotFound) as error:
+        sys.exit(f"\nerror: {error}")
