@@ -9,12 +9,13 @@
 Search from anywhere: `faiss.read_index("index.faiss").search(numpy.load("embeddings.npy")[:5], 10)`.
 """
 
+import copy
 import csv
 import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import faiss
 import numpy as np
@@ -22,29 +23,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from callbacks.protocols import Corpus, QuantizedModel
 from retrieval.codes import ProductQuantizer
 
 _logger = logging.getLogger(__name__)
-
-
-class _Item(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-class _Corpus(Protocol):
-    """What an export asks of a data module."""
-
-    @property
-    def class_names(self) -> list[str]: ...
-    @property
-    def items(self) -> Sequence[_Item]: ...
-
-
-class _Quantized(Protocol):
-    """What an export asks of a model."""
-
-    quantizer: ProductQuantizer
 
 
 class CodeExport(pl.Callback):
@@ -79,11 +61,11 @@ class CodeExport(pl.Callback):
         columns = {name: torch.cat([batch[name] for batch in shards]) for name in shards[0]}
         # a distributed sampler repeats items to fill up; each is written once, in order
         unique, first = np.unique(columns["item_index"].numpy(), return_index=True)
-        quantizer = cast(_Quantized, pl_module).quantizer.cpu()
+        quantizer = copy.deepcopy(cast(QuantizedModel, pl_module).quantizer).cpu()
         embeddings = columns["embedding"][first].float()
         folder = Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "codes"
         export_codes(
-            folder, quantizer, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(_Corpus,
+            folder, quantizer, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(Corpus,
             trainer.datamodule)  # type: ignore[attr-defined]
         )  # fmt: skip
         _logger.info("Codes of %d items: %s", len(embeddings), folder)
@@ -102,7 +84,7 @@ def export_codes(
     embeddings: Tensor,
     item_indices: Sequence[int],
     labels: Sequence[int],
-    corpus: _Corpus,
+    corpus: Corpus,
 ) -> None:
     """Write the files of the module's description; each appears only when complete.
 

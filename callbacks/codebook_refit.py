@@ -3,44 +3,20 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, cast
 
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from callbacks.protocols import HasCodebook, HasRoles
 from retrieval.codes import CodebookFit
 from retrieval.codes.product import SAMPLES_PER_CODEWORD_FLOOR
 
 _logger = logging.getLogger(__name__)
 
 _ITEMS_PER_BATCH = 4096
-
-
-@runtime_checkable
-class HasCodebook(Protocol):
-    """A model whose codebooks are fitted outside of back-propagation."""
-
-    def fit_codebook(self, embeddings: Tensor) -> CodebookFit:
-        """Fit to embeddings of shape [item, embedding]."""
-
-    def codebook_tensors(self) -> list[Tensor]:
-        """Return what the fit changed, to be shared between processes."""
-
-
-class _Items(Protocol):
-    """Items of one role, fetched a batch at a time."""
-
-    def __len__(self) -> int: ...
-    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]: ...
-
-
-class _HasRoles(Protocol):
-    """What a refit asks of a data module."""
-
-    def role_dataset(self, role: Literal["train", "database"]) -> _Items: ...
 
 
 class CodebookRefit(pl.Callback):
@@ -102,7 +78,7 @@ class CodebookRefit(pl.Callback):
 
     def _embed_all(self, trainer: pl.Trainer, module: pl.LightningModule) -> Float[Tensor, "item embedding"]:
         """Embed every item of the role once, in evaluation mode, on all processes together."""
-        dataset = cast(_HasRoles, trainer.datamodule).role_dataset(self.fit_on)  # type: ignore[attr-defined]
+        dataset = cast(HasRoles, trainer.datamodule).role_dataset(self.fit_on)  # type: ignore[attr-defined]
         num_items, num_ranks = len(dataset), trainer.world_size
         # rank r takes items r, r + n, ...; the end is filled up so that all have as many
         own = torch.arange(trainer.global_rank, math.ceil(num_items / num_ranks) * num_ranks, num_ranks) % num_items

@@ -83,11 +83,12 @@ def nearest_confusion(outputs: RetrievalOutputs, num_classes: int) -> np.ndarray
 
 
 def _to_plane(embeddings: np.ndarray) -> np.ndarray:
-    if len(embeddings) < 10:  # too few for neighbourhoods to mean anything
-        return (
-            np.asarray(PCA(2).fit_transform(embeddings))
-            if embeddings.shape[1] > 1 and len(embeddings) > 1
-            else np.zeros((len(embeddings), 2))
-        )
+    if min(embeddings.shape) < 2:
+        return np.zeros((len(embeddings), 2))
+    plane = np.asarray(PCA(2).fit_transform(embeddings))
+    spread = float(plane[:, 0].std())
+    if len(embeddings) < 10 or spread < 1e-6 * float(np.abs(embeddings).max()):
+        # Too few for neighbourhoods to mean anything, or collapsed onto a point, where t-SNE divides by zero.
+        return plane
     perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embeddings))
+    return np.asarray(TSNE(perplexity=perplexity, init=plane / spread * 1e-4, random_state=0).fit_transform(embeddings))

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import pytorch_lightning as pl
 import wandb
@@ -16,35 +16,9 @@ from rich.table import Table
 
 from callbacks.baselines import score_baselines
 from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
-from retrieval.codes import ProductQuantizer
-from retrieval.metrics import RetrievalScores, ScoringOptions
+from callbacks.protocols import Corpus, QuantizedModel
+from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
-
-
-class TestedModel(Protocol):
-    """What a report asks of a model after a test."""
-
-    retrieval_outputs: RetrievalOutputs | None
-    quantizer: ProductQuantizer
-    scoring: ScoringOptions
-
-
-class _Item(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-
-
-class _Corpus(Protocol):
-    """What a report asks of a data module."""
-
-    @property
-    def data_name(self) -> str: ...
-    @property
-    def class_names(self) -> list[str]: ...
-    @property
-    def items(self) -> Sequence[_Item]: ...
 
 
 class RetrievalReport(pl.Callback):
@@ -69,8 +43,8 @@ class RetrievalReport(pl.Callback):
         """Score the baselines and write the report, on one process."""
         if not trainer.is_global_zero:
             return
-        model = cast(TestedModel, pl_module)
-        corpus = cast(_Corpus, trainer.datamodule)  # type: ignore[attr-defined]
+        model = cast(QuantizedModel, pl_module)
+        corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
         outputs = model.retrieval_outputs
         if outputs is None:
             raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
@@ -90,7 +64,7 @@ class RetrievalReport(pl.Callback):
             console.print(f"W&B run: {logger.experiment.url or logger.experiment.dir}", soft_wrap=True)
 
     def _draw(
-        self, folder: Path, outputs: RetrievalOutputs, scores: Mapping[str, RetrievalScores], corpus: _Corpus
+        self, folder: Path, outputs: RetrievalOutputs, scores: Mapping[str, RetrievalScores], corpus: Corpus
     ) -> list[Path]:
         figures = {
             "map_at_r": draw_map_curves(scores, corpus.data_name),
@@ -108,7 +82,7 @@ class RetrievalReport(pl.Callback):
         outputs: RetrievalOutputs,
         scores: Mapping[str, RetrievalScores],
         drawn: Sequence[Path],
-        corpus: _Corpus,
+        corpus: Corpus,
     ) -> None:
         names = list(next(iter(scores.values())).summary())
         results = wandb.Table(columns=["method", *names])
@@ -128,40 +102,37 @@ class RetrievalReport(pl.Callback):
                 "report/results": results,
                 "report/map_at_r_table": curve,
                 "report/nearest_neighbour_confusion_table": confusion,
-                "report/heard": self._heard(outputs, corpus),
             }
+            | self._heard(outputs, corpus)
             | {f"report/{path.stem}": wandb.Image(str(path)) for path in drawn}
         )
 
-    def _heard(self, outputs: RetrievalOutputs, corpus: _Corpus) -> wandb.Table:
-        ranks = range(1, min(self.num_heard_items, outputs.scores.nearest_ids.shape[1]) + 1)
-        columns: list[str | int] = [
-            "query",
-            "class",
-            "audio",
-            "AP",
-            *(f"{what} {rank}" for rank in ranks for what in ("class", "audio")),
-        ]
+    def _heard(self, outputs: RetrievalOutputs, corpus: Corpus) -> dict[str, object]:
+        """Lay queries and what was found out as a table, and as audio to play without opening the table."""
+        num_found = min(self.num_heard_items, outputs.scores.nearest_ids.shape[1])
+        columns: list[str | int] = ["query", "class", "audio", "AP"]
+        columns += [f"{what} {rank + 1}" for rank in range(num_found) for what in ("class", "audio")]
         table = wandb.Table(columns=columns)
+        players = []
         class_of = {
-            int(item): corpus.class_names[int(label)]
-            for item, label in zip(outputs.items.item_index, outputs.items.label, strict=True)
+            item: corpus.class_names[label]
+            for item, label in zip(outputs.items.item_index.tolist(), outputs.items.label.tolist(), strict=True)
         }
         num_queries = len(outputs.queries.label)
         shown = min(self.num_heard_queries, num_queries)
         by_class = outputs.queries.label.argsort(stable=True)
         for row in by_class[[position * num_queries // shown for position in range(shown)]].tolist():
             item = corpus.items[int(outputs.queries.item_index[row])]
-            cells: list[object] = [
-                item.name,
-                corpus.class_names[int(outputs.queries.label[row])],
-                wandb.Audio(str(item.path)),
-                float(outputs.scores.average_precision[row]),
-            ]
-            for found in outputs.scores.nearest_ids[row, : len(ranks)].tolist():
-                cells += [class_of[found], wandb.Audio(str(corpus.items[found].path))]
+            name = corpus.class_names[int(outputs.queries.label[row])]
+            precision = float(outputs.scores.average_precision[row])
+            cells: list[object] = [item.name, name, wandb.Audio(str(item.path)), precision]
+            players.append(wandb.Audio(str(item.path), caption=f"query: {name}"))
+            for rank, found in enumerate(outputs.scores.nearest_ids[row, :num_found].tolist(), start=1):
+                path = str(corpus.items[found].path)
+                cells += [class_of[found], wandb.Audio(path)]
+                players.append(wandb.Audio(path, caption=f"{rank}: {class_of[found]}"))
             table.add_data(*cells)
-        return table
+        return {"report/heard": table, "report/audio": players}
 
 
 def results_table(scores: Mapping[str, RetrievalScores], data_name: str) -> Table:

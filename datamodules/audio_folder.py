@@ -133,9 +133,7 @@ class AudioFolder(EmbeddingDataModule):
         free = usable & ~is_query & ~np.isin(recordings, recordings[train])
         in_val = self._draw_recordings(labels, recordings, free, self.split_seed + 1)
         val_query = np.flatnonzero(free & in_val)
-        if len(val_query) == 0:  # everything is labelled: validation then measures the fit
-            val_query = train
-        val_database = np.setdiff1d(database, val_query) if len(val_query) < len(database) else database
+        val_database = np.setdiff1d(database, val_query)
         return Roles(train, query, database, val_query, val_database)
 
     def _clips(self) -> list[Path]:

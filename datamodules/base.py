@@ -8,6 +8,7 @@ A batch is a dict of tensors:
 """
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Roles:
         train: Labelled items, a part of the database.
         query: Test queries.
         database: Items that test queries are answered from.
-        val_query: Labelled items of the database that training does not see, nor another take of.
+        val_query: Labelled items of the database that training does not see, nor another take of; may be none.
         val_database: Items that these are answered from.
     """
 
@@ -97,9 +98,9 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
         }
 
 
-def pass_batch(batch: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Collate nothing: `FeatureDataset.__getitems__` gave the loader a whole batch where it expects a list of items."""
-    return cast(dict[str, Tensor], batch)
+def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collate nothing: `FeatureDataset.__getitems__` has put the batch together."""
+    return batch
 
 
 class EmbeddingDataModule(pl.LightningDataModule, ABC):
@@ -241,7 +242,10 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         return self._loader(repeated, shuffle=True)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Validation queries, then what they are answered from."""
+        """Validation queries, then what they are answered from; nothing where every recording is labelled."""
+        if len(self.roles.val_query) == 0:
+            _logger.warning("No validation: every recording it could ask for is labelled for training.")
+            return []
         return [self._loader(self.role_dataset("val_query")), self._loader(self.role_dataset("val_database"))]
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
@@ -294,10 +298,15 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
             dataset,
             batch_size=self.batch_size if shuffle else max(self.batch_size, 1024),
             sampler=RandomSampler(dataset) if shuffle else None,
-            collate_fn=pass_batch,
+            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            # A last batch of one would break batch normalisation.
-            drop_last=shuffle and len(dataset) > self.batch_size,
+            drop_last=shuffle and self._ends_in_batch_of_one(len(dataset)),
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _ends_in_batch_of_one(self, num_items: int) -> bool:
+        """Whether a process's last batch would hold one item, over which batch normalisation is undefined."""
+        num_processes = self.trainer.world_size if self.trainer is not None else 1
+        own_items = math.ceil(num_items / num_processes)
+        return own_items > self.batch_size and own_items % self.batch_size == 1

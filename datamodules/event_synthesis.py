@@ -5,7 +5,7 @@ over a background. Parameters are drawn a recording, so that classes overlap in 
 structure, as recorded events do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +89,7 @@ def _through_room(waveform: Waveform, rng: np.random.Generator, rate_hz: int) ->
     return np.asarray(scipy.signal.fftconvolve(waveform, tail)[: len(waveform)])
 
 
-def _place(num_samples: int, pieces: list[tuple[float, Waveform]], rate_hz: int) -> Waveform:
+def _place(num_samples: int, pieces: Sequence[tuple[float, Float[np.ndarray, "_"]]], rate_hz: int) -> Waveform:
     """Add pieces at their onsets in seconds; what sticks out is cut off."""
     out = np.zeros(num_samples)
     for onset_seconds, piece in pieces:
@@ -109,7 +109,7 @@ def _onsets(rng: np.random.Generator, seconds: float, period: float, jitter: flo
     return times
 
 
-def _harmonics(frequency_hz: Waveform, amplitudes: Waveform, rate_hz: int) -> Waveform:
+def _harmonics(frequency_hz: Waveform, amplitudes: Float[np.ndarray, " partial"], rate_hz: int) -> Waveform:
     """Sum harmonics of a moving fundamental; those beyond the Nyquist frequency are silent."""
     phase = 2 * np.pi * np.cumsum(frequency_hz) / rate_hz
     out = np.zeros(len(frequency_hz))

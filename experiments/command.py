@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class EarmarkCli(LightningCLI):
         """Give the run its folder, and send checkpoints and W&B files there."""
         config = self.config[self.subcommand]
         trainer = config.trainer
+        if self.subcommand == "test":
+            config.verbose = False  # RetrievalReport prints a better table
         if trainer.default_root_dir is None:
             name = _run_name(config)
             trainer.default_root_dir = str(Path("runs") / name)
@@ -146,6 +149,7 @@ def find_config(name: str) -> Path:
 def show_messages() -> None:
     """Show this project's messages on the terminal, on the first process only."""
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.13
     is_first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
     level = logging.INFO if is_first else logging.ERROR
     for package in _PACKAGES:

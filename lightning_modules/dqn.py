@@ -81,7 +81,9 @@ class AudioDqn(RetrievalModule):
         """Return L + lambda Q, eq. (12), over the batches of all processes together."""
         embedding = self._gather(self(batch["feature"]))
         label = self._gather(batch["label"])
-        similarity, quantization = self._loss_terms(embedding, label)
+        # In full precision: nearest codewords are told apart by small differences of squared distances.
+        with torch.autocast(embedding.device.type, enabled=False):
+            similarity, quantization = self._loss_terms(embedding.float(), label)
         loss = similarity + self.quantization_weight * quantization
         terms = {"loss": loss, "similarity_loss": similarity, "quantization_loss": quantization}
         self.log_dict(

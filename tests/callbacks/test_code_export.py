@@ -1,0 +1,58 @@
+"""Exported codes are read and searched by faiss and numpy alone."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import torch
+
+from callbacks.code_export import export_codes
+from retrieval.codes import ProductQuantizer
+from retrieval.index import AsymmetricIndex
+
+
+@dataclass(frozen=True)
+class Item:
+    name: str
+    path: Path = Path()
+
+
+class SmallCorpus:
+    data_name = "small"
+    class_names = ("dog", "rain")
+    items = tuple(Item(f"clip {number} ü.wav") for number in range(300))
+
+
+@pytest.mark.parametrize("num_codewords", [16, 64, 256])
+def test_faiss_ranks_as_this_project_does(tmp_path: Path, num_codewords: int) -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(300, 12)
+    quantizer = ProductQuantizer(12, 3, num_codewords)
+    quantizer.fit(vectors)
+    indices = list(range(300))
+    export_codes(tmp_path, quantizer, vectors, indices, [index % 2 for index in indices], SmallCorpus())
+
+    embeddings = np.load(tmp_path / "embeddings.npy")
+    distances, rows = faiss.read_index(str(tmp_path / "index.faiss")).search(embeddings[:20], 10)
+    ours = AsymmetricIndex(quantizer)
+    ours.add(vectors, torch.arange(300))
+    expected = ours.search(vectors[:20], 10)
+    np.testing.assert_allclose(distances, expected.distances.numpy(), atol=1e-4)
+    # the same items wherever the distance at the rank is no tie
+    for row in range(20):
+        clear = [
+            rank for rank in range(9) if np.min(np.abs(np.delete(distances[row], rank) - distances[row, rank])) > 1e-3
+        ]
+        assert rows[row, clear].tolist() == expected.item_ids[row, clear].tolist()
+
+    codes, codebooks = np.load(tmp_path / "codes.npy"), np.load(tmp_path / "codebooks.npy")
+    assert codes.dtype == np.uint8
+    decoded = np.concatenate([codebooks[book, codes[:, book]] for book in range(3)], axis=1)
+    np.testing.assert_array_equal(decoded, quantizer.decode(quantizer.encode(vectors)).numpy())
+    with (tmp_path / "items.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert table[7] == {"item_index": "7", "name": "clip 7 ü.wav", "class": "rain", "label": "1"}
+    assert len(list(tmp_path.iterdir())) == 5  # no partial file is left

@@ -1,0 +1,1 @@
+"""Makers of tiny copies of every real corpus layout."""
