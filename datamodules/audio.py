@@ -74,9 +74,12 @@ def _declares_more_than_it_has(libsndfile_log: str) -> bool:
 
 
 def _has_last_ogg_page(path: Path) -> bool:
-    """Whether the last Ogg page carries the end-of-stream flag (RFC 3533, section 6); a cut file has lost it."""
+    """Whether the last Ogg page is whole and flagged as the end of the stream (RFC 3533, section 6)."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 65_536 - 27))  # a page is at most 65,307 bytes
         tail = file.read()
     page = tail.rfind(b"OggS")
-    return page >= 0 and page + 5 < len(tail) and bool(tail[page + 5] & 4)
+    if page < 0 or page + 27 > len(tail) or not tail[page + 5] & 4:
+        return False
+    body = page + 27 + tail[page + 26]  # a table of segment lengths follows the header
+    return body + sum(tail[page + 27 : body]) <= len(tail)

@@ -76,8 +76,9 @@ class AudioFolder(EmbeddingDataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the sub-folders that hold audio, in alphabetical order."""
-        return sorted({path.parent.name for path in self._clips()})
+        """Names of the sub-folders that hold audio, or that the split file names, in alphabetical order."""
+        named = self._clips() if self.split_file is None else [Path(name) for name in self._split_rows(self.split_file)]
+        return sorted({path.parent.name for path in named})
 
     def find_corpus(self) -> None:
         """Make sure there are clips."""
@@ -88,7 +89,7 @@ class AudioFolder(EmbeddingDataModule):
 
         Raises:
             DatasetMissing: If the folder, or a clip the split file names, is not there.
-            DatasetLayoutError: If the split file lacks a column or has an unknown split.
+            DatasetLayoutError: If the split file lacks a column, has an unknown split or names a clip twice.
         """
         clips = {path.relative_to(self.root).as_posix(): path for path in self._clips()}
         labels = {name: label for label, name in enumerate(self.class_names)}
@@ -127,7 +128,7 @@ class AudioFolder(EmbeddingDataModule):
         shared = np.intersect1d(recordings[query], recordings[database])
         if len(shared):
             raise SplitError(
-                f"Recording {shared[0]!r} has clips among queries and database; put all of it on one side."
+                f"Recording {str(shared[0])!r} has clips among queries and database; put all of it on one side."
             )
         train = self.draw_labelled(items, database)
         free = usable & ~is_query & ~np.isin(recordings, recordings[train])
@@ -163,8 +164,15 @@ class AudioFolder(EmbeddingDataModule):
                     f"{path}: expected the columns filename and split; {', '.join(absent)} not found."
                 )
             rows = list(reader)
+        seen: set[str] = set()
         for line, row in enumerate(rows, start=2):
             row.setdefault("recording", "")
+            if row["filename"] in seen:
+                raise DatasetLayoutError(
+                    f"{path}, line {line}: expected {row['filename']} to be named once, found it again. Delete one of "
+                    "the lines."
+                )
+            seen.add(row["filename"])
             if row["split"] not in _SPLITS:
                 raise DatasetLayoutError(
                     f"{path}, line {line}: split must be query or database; found {row['split']!r}."

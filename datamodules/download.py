@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,24 +90,34 @@ def unpack_zip(path: Path, top_folder: str, destination: Path) -> None:
 
     Raises:
         UnsafeArchive: If a member lies outside `top_folder`, leaves it, or is a link.
-        ChecksumMismatch: If a member is damaged.
+        ChecksumMismatch: If it is damaged.
     """
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            parts = Path(member.filename).parts
-            is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-            if not parts or parts[0] != top_folder or ".." in parts or Path(member.filename).is_absolute() or is_link:
-                raise UnsafeArchive(
-                    f"{path}: expected every member inside {top_folder}/, found {member.filename!r}. Delete the "
-                    "file; don't unpack it."
-                )
-        damaged = archive.testzip()
-        if damaged:
-            raise ChecksumMismatch(f"{path}: member {damaged} is damaged. Delete the file and try again.")
-        archive.extractall(partial)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_unsafe_members(archive, path, top_folder)
+            damaged = archive.testzip()
+            if damaged is None:
+                archive.extractall(partial)
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ChecksumMismatch(
+            f"{path}: expected a whole zip file, found it damaged ({error}). Delete the file and try again."
+        ) from error
+    if damaged is not None:
+        raise ChecksumMismatch(f"{path}: member {damaged} is damaged. Delete the file and try again.")
     (partial / top_folder).replace(destination)
     shutil.rmtree(partial)
+
+
+def _refuse_unsafe_members(archive: zipfile.ZipFile, path: Path, top_folder: str) -> None:
+    for member in archive.infolist():
+        parts = Path(member.filename).parts
+        is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+        if not parts or parts[0] != top_folder or ".." in parts or Path(member.filename).is_absolute() or is_link:
+            raise UnsafeArchive(
+                f"{path}: expected every member inside {top_folder}/, found {member.filename!r}. Delete the "
+                "file; don't unpack it."
+            )
 
 
 def _download(archive: Archive, file: Path, how_to_name: str) -> None:

@@ -1,7 +1,7 @@
 """Frames of a frozen front end for every clip of a corpus, computed once and kept memory-mapped.
 
 A cache is a folder named after a key, a hash of the front end's settings (its weights among them) and of every
-file's name, size and time of change; another front end or a changed file makes another folder.
+file's name, folder, size and time of change; another front end or a changed file makes another folder.
 
     frames.npy    float32 [frame, feature]; the frames of all clips, one clip after the other
     offsets.npy   int64 [clip + 1]; clip i has frames offsets[i] to offsets[i + 1]; none if it was skipped
@@ -12,16 +12,18 @@ While it is made, finished parts lie beside it in `<key>.partial`; a killed run 
 its name when complete. One process makes it, others wait for the lock.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,6 +41,7 @@ _CLIPS_PER_PART = 64
 _DECODERS_AHEAD = 8
 
 
+@runtime_checkable  # or the shape checks of the tests can't be turned on
 class WaveformFrontEnd(Protocol):
     """What a cache asks of a front end; `lightning_modules.frontends.FrontEnd` has it."""
 
@@ -124,9 +127,8 @@ def _describe(paths: Sequence[Path], frontend: WaveformFrontEnd) -> dict[str, ob
     files = hashlib.sha256()
     for path in paths:
         status = path.stat() if path.is_file() else None
-        files.update(
-            f"{path.name}\0{status.st_size if status else -1}\0{status.st_mtime_ns if status else 0}\n".encode()
-        )
+        size, changed_ns = (status.st_size, status.st_mtime_ns) if status else (-1, 0)
+        files.update(f"{path.parent.name}/{path.name}\0{size}\0{changed_ns}\n".encode())
     return {
         "format_version": FORMAT_VERSION,
         "front_end": frontend.settings(),
@@ -135,21 +137,19 @@ def _describe(paths: Sequence[Path], frontend: WaveformFrontEnd) -> dict[str, ob
     }
 
 
-class _exclusive:  # noqa: N801 - used as a statement
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
     """Hold a lock file; say so when another process has it."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            _logger.info("Another process is embedding this corpus; waiting for it (%s).", self._lock.lock_file)
-            self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _logger.info("Another process is embedding this corpus; waiting for it (%s).", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make(
@@ -163,6 +163,7 @@ def _make(
     partial = folder.with_name(f"{folder.name}.partial")
     partial.mkdir(exist_ok=True)
     frontend = frontend.to(device)
+    begun = time.perf_counter()
     parts = [range(len(paths))[start : start + _CLIPS_PER_PART] for start in range(0, len(paths), _CLIPS_PER_PART)]
     todo = [number for number in range(len(parts)) if not (partial / f"{number:06d}.npz").is_file()]
     if len(todo) < len(parts):
@@ -179,6 +180,7 @@ def _make(
             progress.advance(task, len(part))
     _join_parts(partial, len(parts), frontend.frame_dim, description)
     partial.replace(folder)
+    _logger.info("Embedded %d clips in %.0f s: %s", len(paths), time.perf_counter() - begun, folder)
 
 
 def _progress() -> Progress:
@@ -256,8 +258,8 @@ def _join_parts(partial: Path, num_parts: int, frame_dim: int, description: dict
     skipped = {str(position): reason for position, reason in enumerate(reasons) if reason}
     text = json.dumps(description | {"skipped": skipped}, indent=1)
     _write_atomically(partial / "cache.json", lambda file: file.write(text.encode()))
-    for part in parts:
-        part.unlink()
+    for used in [*parts, *partial.glob(".*")]:  # and what a killed run left half written
+        used.unlink()
 
 
 def _write_atomically(path: Path, write: Callable[..., object]) -> None:
@@ -275,7 +277,7 @@ def _open(folder: Path, num_clips: int) -> EmbeddingCache:
         arrays = [
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("frames", "offsets", "mean")
         ]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise CacheError(
             f"{folder}: expected a complete cache, found it damaged ({error}). Delete the folder."
         ) from error

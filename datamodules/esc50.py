@@ -30,6 +30,8 @@ ARCHIVE = Archive(
 SUPERCLASSES = ("animals", "nature", "human", "interior", "exterior")
 _COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
 _NUM_FOLDS = 5
+_FOLDS = {str(fold) for fold in range(1, _NUM_FOLDS + 1)}
+_TARGETS = {str(target) for target in range(50)}
 
 
 class Esc50(EmbeddingDataModule):
@@ -115,6 +117,12 @@ class Esc50(EmbeddingDataModule):
                 "into data/ESC-50; or run `python train.py fit --config demo.yaml`, which needs no corpus."
             )
         fetch_archive(ARCHIVE, self.root, f"--data.root DIR or ${ROOT_VARIABLE}")
+        if not table.is_file():
+            raise DatasetMissing(
+                f"Expected ESC-50 in {self.root.resolve()}; the folder is there, but {table} is not. Move meta and "
+                f"audio into it, delete it to have the corpus fetched, or name another with --data.root DIR or "
+                f"${ROOT_VARIABLE}."
+            )
 
     def read_items(self) -> list[AudioItem]:
         """Read the table, in its own order, and find each clip by its stem.
@@ -162,8 +170,13 @@ class Esc50(EmbeddingDataModule):
         train = self.draw_labelled(items, database)
         val_fold = self.fold % _NUM_FOLDS + 1
         in_val = folds[database] == val_fold
-        labelled_takes = np.isin(recordings[database], recordings[train])
-        return Roles(train, query, database, database[in_val & ~labelled_takes], database[~in_val])
+        if in_val.all():
+            raise SplitError(
+                f"Expected usable clips in a fold other than {self.fold} and {val_fold}, to answer validation queries "
+                f"from; found none in {self.root}. Restore the missing folds, or choose another --data.fold."
+            )
+        val_query = database[in_val & ~np.isin(recordings[database], recordings[train])]
+        return Roles(train, query, database, val_query, database[~in_val])
 
     @property
     def _table_path(self) -> Path:
@@ -180,16 +193,22 @@ class Esc50(EmbeddingDataModule):
                 )
             rows = list(reader)
         for line, row in enumerate(rows, start=2):
-            if not (row["target"].isdigit() and int(row["target"]) < 50 and row["fold"].isdigit() and row["filename"]):
+            if not (row["filename"] and row["fold"] in _FOLDS and row["target"] in _TARGETS):
                 raise DatasetLayoutError(
-                    f"{self._table_path}, line {line}: expected a file name, a fold and a target of 0 to 49; found "
-                    f"{row['filename']!r}, {row['fold']!r}, {row['target']!r}. Correct the line."
+                    f"{self._table_path}, line {line}: expected a file name, a fold of 1 to 5, a target of 0 to 49; "
+                    f"found {row['filename']!r}, {row['fold']!r}, {row['target']!r}. Correct the line."
                 )
         if not rows:
             raise DatasetLayoutError(
                 f"{self._table_path}: expected one line a clip, found none. Fetch the official table."
             )
-        return [row for row in rows if row["esc10"] == "True"] if self.esc10 else rows
+        kept = [row for row in rows if row["esc10"] == "True"] if self.esc10 else rows
+        if not kept:
+            raise DatasetLayoutError(
+                f"{self._table_path}: expected clips with True in the column esc10, found none. Set --data.esc10 false "
+                "or fetch the official table."
+            )
+        return kept
 
     def _categories(self) -> list[tuple[int, str]]:
         """Targets present with their names, ascending."""

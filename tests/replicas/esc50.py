@@ -40,7 +40,7 @@ def make_esc50(
 
     Args:
         root: Folder to make.
-        num_classes: Of `CLASSES`, from the first on: 2 to 10, two of the first two in ESC-10.
+        num_classes: Of `CLASSES`, from the first on: 1 to 10; the first two are in ESC-10.
         clips_per_fold: Clips of each class in each of the five folds.
         suffix: Format of the clips.
         seconds: Length of a clip.

@@ -1,0 +1,197 @@
+"""A user's own folder is split by class and recording, with or without a split file, and told what is wrong with it."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules import AudioFolder, Roles
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.replicas.audio_folder import CLASSES, make_audio_folder
+
+NUM_CLASSES = 4
+CLIPS_PER_CLASS = 12
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that tests only read."""
+    parent = tmp_path_factory.mktemp("shared")
+    return make_audio_folder(parent / "Geräusche", NUM_CLASSES, CLIPS_PER_CLASS, seconds=0.1, with_split=True)
+
+
+def _data(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> AudioFolder:
+    split = str(split_file) if split_file else None
+    return AudioFolder(str(root), CountingFrontEnd(), split, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+
+
+def _roles(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> tuple[AudioFolder, Roles]:
+    data = _data(root, cache_dir, split_file, **options)
+    data.prepare_data()
+    data.setup()
+    return data, data.roles
+
+
+def _recordings(data: AudioFolder, positions: np.ndarray) -> set[str]:
+    return {data.items[position].recording for position in positions}
+
+
+def _counts(data: AudioFolder, positions: np.ndarray) -> list[int]:
+    counts = Counter(data.items[position].label for position in positions)
+    return [counts[label] for label in range(NUM_CLASSES)]
+
+
+def _split(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_every_format_rate_and_name_is_read(root: Path, tmp_path: Path) -> None:
+    data, _ = _roles(root, tmp_path)
+    assert data.class_names == sorted(CLASSES[:NUM_CLASSES])
+    assert {item.path.suffix for item in data.items} == {".wav", ".flac", ".ogg"}
+    assert "sirène/glück_00.wav" in [item.name for item in data.items]
+    assert all(data.class_names[item.label] == item.path.parent.name for item in data.items)
+    assert [item.name for item in data.items] == sorted(item.name for item in data.items)
+    assert data.data_name == "Geräusche"
+    assert _data(root, tmp_path, name="mine").data_name == "mine"
+
+
+def test_without_split_file_each_class_gives_its_share_of_queries(root: Path, tmp_path: Path) -> None:
+    data, roles = _roles(root, tmp_path, query_fraction=0.25, labels_per_class=2)
+    assert _counts(data, roles.query) == [3] * NUM_CLASSES
+    assert sorted([*roles.query, *roles.database]) == list(range(NUM_CLASSES * CLIPS_PER_CLASS))
+    assert _counts(data, roles.train) == [2] * NUM_CLASSES
+    assert set(roles.train) <= set(roles.database)
+    assert _counts(data, roles.val_query) == [2] * NUM_CLASSES  # a quarter of 12 - 3 - 2
+    assert set(roles.val_query) <= set(roles.database) - set(roles.train)
+    assert set(roles.val_database) == set(roles.database) - set(roles.val_query)
+
+
+def test_split_is_drawn_by_its_seed_alone(root: Path, tmp_path: Path) -> None:
+    _, first = _roles(root, tmp_path, split_seed=1)
+    np.random.seed(99)  # the global generator must not matter
+    _, again = _roles(root, tmp_path, split_seed=1)
+    _, other = _roles(root, tmp_path, split_seed=2)
+    assert first.query.tolist() == again.query.tolist()
+    assert first.val_query.tolist() == again.val_query.tolist()
+    assert first.query.tolist() != other.query.tolist()
+
+
+@pytest.mark.parametrize("labels_per_class", [1, 3])
+def test_split_file_decides_and_recordings_stay_whole(root: Path, tmp_path: Path, labels_per_class: int) -> None:
+    data, roles = _roles(root, tmp_path, root / "split.csv", labels_per_class=labels_per_class)
+    assert {data.items[position].subset for position in roles.query} == {"query"}
+    assert {data.items[position].subset for position in roles.database} == {"database"}
+    assert _counts(data, roles.query) == [4] * NUM_CLASSES
+    assert _counts(data, roles.database) == [8] * NUM_CLASSES
+    assert not _recordings(data, roles.query) & _recordings(data, roles.database)
+    assert len(roles.val_query) > 0
+    assert not _recordings(data, roles.val_query) & _recordings(data, roles.train)
+    assert not _recordings(data, roles.val_query) & _recordings(data, roles.val_database)
+    assert set(roles.val_query) | set(roles.val_database) == set(roles.database)
+
+
+def test_clips_the_split_file_does_not_name_are_left_out(root: Path, tmp_path: Path) -> None:
+    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    dropped = [line.split(",")[0] for line in lines[1:] if "clip_03" in line]
+    split_file = _split(tmp_path / "split.csv", *[line for line in lines if "clip_03" not in line])
+    data, _ = _roles(root, tmp_path, split_file)
+    assert len(dropped) == NUM_CLASSES
+    assert {item.name for item in data.items} == {line.split(",")[0] for line in lines[1:]} - set(dropped)
+
+
+def test_without_the_column_recording_each_clip_is_one(root: Path, tmp_path: Path) -> None:
+    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    split_file = _split(tmp_path / "split.csv", *[line.rsplit(",", 1)[0] for line in lines])
+    data, _ = _roles(root, tmp_path, split_file)
+    assert [item.recording for item in data.items] == [item.name for item in data.items]
+
+
+def test_all_labelled_is_trained_without_validation(root: Path, tmp_path: Path) -> None:
+    data, roles = _roles(root, tmp_path, labels_per_class=None, label_fraction=1.0)
+    assert roles.train.tolist() == roles.database.tolist()
+    assert len(roles.val_query) == 0
+    assert data.val_dataloader() == []
+
+
+def test_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetMissing, match=r"one sub-folder a class at .*nowhere.*--data\.root"):
+        _data(tmp_path / "nowhere", tmp_path).prepare_data()
+
+
+def test_folder_without_clips_is_told(tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "notes.txt").write_text("none")
+    (tmp_path / "loose.wav").write_bytes(b"not in a class")
+    with pytest.raises(DatasetMissing, match=r"clips as class/clip\.ext"):
+        _data(tmp_path, tmp_path / "cache").prepare_data()
+
+
+def test_missing_split_file_is_told(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetMissing, match=r"split file at .*absent\.csv.*--data\.split_file"):
+        _data(root, tmp_path, tmp_path / "absent.csv").prepare_data()
+
+
+@pytest.mark.parametrize("column", ["filename", "split"])
+def test_missing_column_is_named(root: Path, tmp_path: Path, column: str) -> None:
+    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    split_file = _split(tmp_path / "split.csv", lines[0].replace(column, "other"), *lines[1:])
+    with pytest.raises(DatasetLayoutError, match=f"; {column} not found"):
+        _data(root, tmp_path, split_file).prepare_data()
+
+
+@pytest.mark.parametrize(("line", "found"), [("bells/clip_01.flac,train,x", "'train'"), ("bells/clip_01.flac", "None")])
+def test_unknown_split_is_named_with_its_line(root: Path, tmp_path: Path, line: str, found: str) -> None:
+    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    split_file = _split(tmp_path / "split.csv", *lines[:2], *lines[3:4], line)
+    with pytest.raises(DatasetLayoutError, match=f"line 4: split must be query or database; found {found}"):
+        _data(root, tmp_path, split_file).prepare_data()
+
+
+def test_clip_named_twice_is_told(root: Path, tmp_path: Path) -> None:
+    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    split_file = _split(tmp_path / "split.csv", *lines, lines[2].replace("database", "query"))
+    with pytest.raises(DatasetLayoutError, match=rf"{lines[2].split(',')[0]} .*once"):
+        _data(root, tmp_path, split_file).prepare_data()
+
+
+def test_clip_of_the_split_file_that_is_not_there_is_named(root: Path, tmp_path: Path) -> None:
+    split_file = _split(tmp_path / "split.csv", "filename,split", "bells/none.wav,query", "bells/clip_01.flac,database")
+    with pytest.raises(DatasetMissing, match=r"names 1 files that are not in .*, first bells/none\.wav"):
+        _data(root, tmp_path, split_file).prepare_data()
+
+
+def test_recording_on_both_sides_is_named(root: Path, tmp_path: Path) -> None:
+    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines[1] = lines[1].replace("database", "query")
+    data = _data(root, tmp_path, _split(tmp_path / "split.csv", *lines))
+    with pytest.raises(SplitError, match="'bells-0' has clips among queries and database"):
+        data.setup()
+
+
+def test_split_without_queries_is_refused(root: Path, tmp_path: Path) -> None:
+    text = (root / "split.csv").read_text(encoding="utf-8").replace(",query,", ",database,")
+    data = _data(root, tmp_path, _split(tmp_path / "split.csv", *text.splitlines()))
+    with pytest.raises(SplitError, match=f"found 0 and {NUM_CLASSES * CLIPS_PER_CLASS} usable clips"):
+        data.setup()
+
+
+def test_one_clip_a_class_gives_no_query(tmp_path: Path) -> None:
+    data = _data(make_audio_folder(tmp_path / "few", 2, 1, seconds=0.1), tmp_path)
+    with pytest.raises(SplitError, match="found 0 and 2 usable clips"):
+        data.setup()
+
+
+def test_too_few_clips_for_the_labels_names_the_class(root: Path, tmp_path: Path) -> None:
+    data = _data(root, tmp_path, labels_per_class=11)
+    with pytest.raises(SplitError, match=r"'bells' has 10 usable clips in the database; 11 labels"):
+        data.setup()
+
+
+@pytest.mark.parametrize("query_fraction", [0.0, 1.0, -0.5])
+def test_impossible_query_fraction_is_refused(root: Path, tmp_path: Path, query_fraction: float) -> None:
+    with pytest.raises(SplitError, match=f"query_fraction must be between 0 and 1; got {query_fraction}"):
+        _data(root, tmp_path, query_fraction=query_fraction)

@@ -1,0 +1,244 @@
+"""What holds for every data module, and for the datasets they serve."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules import AudioFolder, EmbeddingDataModule, Esc50, RenderedEvents
+from datamodules.base import FeatureDataset
+from datamodules.event_synthesis import EVENTS
+from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.replicas.audio_folder import make_audio_folder
+from tests.replicas.esc50 import make_esc50
+
+LABELS_PER_CLASS = 2
+ROLES = ("train", "query", "database", "val_query", "val_database")
+
+Make = Callable[..., EmbeddingDataModule]
+
+
+def _esc50(root: Path, **options: object) -> EmbeddingDataModule:
+    return Esc50(CountingFrontEnd(), str(root / "esc50"), **options)  # type: ignore[arg-type]
+
+
+def _esc10(root: Path, **options: object) -> EmbeddingDataModule:
+    return Esc50(CountingFrontEnd(), str(root / "esc50"), esc10=True, **options)  # type: ignore[arg-type]
+
+
+def _superclasses(root: Path, **options: object) -> EmbeddingDataModule:
+    return Esc50(CountingFrontEnd(), str(root / "esc50"), superclasses=True, fold=5, **options)  # type: ignore[arg-type]
+
+
+def _audio_folder(root: Path, **options: object) -> EmbeddingDataModule:
+    return AudioFolder(str(root / "folder"), CountingFrontEnd(), **options)  # type: ignore[arg-type]
+
+
+def _split_folder(root: Path, **options: object) -> EmbeddingDataModule:
+    folder = root / "folder"
+    return AudioFolder(str(folder), CountingFrontEnd(), str(folder / "split.csv"), **options)  # type: ignore[arg-type]
+
+
+def _rendered(root: Path, **options: object) -> EmbeddingDataModule:
+    return RenderedEvents(CountingFrontEnd(), str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
+
+
+NUM_CLASSES = {_esc50: 5, _esc10: 2, _superclasses: 5, _audio_folder: 4, _split_folder: 4, _rendered: len(EVENTS)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora")
+    make_esc50(folder / "esc50", 5, 4, seconds=0.1)
+    make_audio_folder(folder / "folder", 4, 10, seconds=0.1, with_split=True)
+    return folder
+
+
+@pytest.fixture(params=list(NUM_CLASSES), ids=lambda make: make.__name__.strip("_"))
+def make(request: pytest.FixtureRequest, root: Path) -> Make:
+    """Make a data module that is set up; caches are shared between tests."""
+
+    def made(stage: str | None = None, **options: object) -> EmbeddingDataModule:
+        given = {"cache_dir": str(root / "cache"), "labels_per_class": LABELS_PER_CLASS, **options}
+        data: EmbeddingDataModule = request.param(root, **given)
+        data.prepare_data()
+        data.setup(stage)
+        return data
+
+    made.num_classes = NUM_CLASSES[request.param]  # type: ignore[attr-defined]
+    return made
+
+
+def _columns(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def test_batches_have_the_documented_fields(make: Make) -> None:
+    data = make(batch_size=4)
+    loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader(), data.predict_dataloader()]
+    for loader in loaders:
+        batches = list(loader)
+        assert batches
+        for batch in batches:
+            assert set(batch) == {"feature", "label", "item_index"}
+            size = len(batch["label"])
+            assert batch["feature"].shape == (size, data.feature_dim)
+            assert batch["label"].shape == batch["item_index"].shape == (size,)
+            assert batch["feature"].dtype == torch.float32
+            assert batch["label"].dtype == batch["item_index"].dtype == torch.int64
+
+
+def test_sizes_are_those_of_front_end_and_corpus(make: Make) -> None:
+    data = make()
+    assert data.feature_dim == CountingFrontEnd.frame_dim
+    assert data.num_classes == len(data.class_names) == make.num_classes  # type: ignore[attr-defined]
+    assert {item.label for item in data.items} == set(range(data.num_classes))
+    assert data.data_name
+
+
+def test_items_are_unique_and_there(make: Make) -> None:
+    items = make().items
+    assert len({item.name for item in items}) == len(items)
+    assert all(item.path.is_file() for item in items)
+
+
+def test_each_index_has_one_label_and_feature_in_every_stage(make: Make) -> None:
+    everything = _columns(list(make().predict_dataloader()))
+    labels = {
+        int(index): int(label) for index, label in zip(everything["item_index"], everything["label"], strict=True)
+    }
+    features = dict(zip(everything["item_index"].tolist(), everything["feature"], strict=True))
+    for stage in ("fit", "validate", "test", "predict"):
+        data = make(stage)
+        for loader in (data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()):
+            batch = _columns(list(loader))
+            for index, label, feature in zip(
+                batch["item_index"].tolist(), batch["label"].tolist(), batch["feature"], strict=True
+            ):
+                assert label == labels[index] == data.items[index].label
+                assert torch.equal(feature, features[index])
+
+
+def test_split_is_the_same_in_every_stage(make: Make) -> None:
+    first, second = make("fit"), make("test")
+    for role in ROLES:
+        assert getattr(first.roles, role).tolist() == getattr(second.roles, role).tolist()
+
+
+def test_roles_keep_apart_what_is_to_be_apart(make: Make) -> None:
+    data = make()
+    positions = {role: set(getattr(data.roles, role).tolist()) for role in ROLES}
+    recordings = {role: {data.items[position].recording for position in positions[role]} for role in ROLES}
+    assert all(positions.values())
+    assert all(len(positions[role]) == len(getattr(data.roles, role)) for role in ROLES)
+    assert not recordings["query"] & recordings["database"]
+    assert not recordings["val_query"] & recordings["train"]
+    assert not recordings["val_query"] & recordings["val_database"]
+    assert positions["train"] | positions["val_query"] | positions["val_database"] <= positions["database"]
+
+
+def test_test_loaders_give_queries_then_database_in_order(make: Make) -> None:
+    data = make()
+    queries, database = (_columns(list(loader))["item_index"].tolist() for loader in data.test_dataloader())
+    assert queries == sorted(data.roles.query)
+    assert database == sorted(data.roles.database)
+    val_queries, val_database = (_columns(list(loader))["item_index"].tolist() for loader in data.val_dataloader())
+    assert val_queries == sorted(data.roles.val_query)
+    assert val_database == sorted(data.roles.val_database)
+
+
+def test_predict_covers_everything_once_in_order(make: Make) -> None:
+    data = make()
+    assert _columns(list(data.predict_dataloader()))["item_index"].tolist() == list(range(len(data.items)))
+
+
+def test_labelled_items_are_as_many_as_asked_for(make: Make) -> None:
+    data = make()
+    labels = [data.items[position].label for position in data.roles.train]
+    assert np.bincount(labels).tolist() == [LABELS_PER_CLASS] * data.num_classes
+
+
+@pytest.mark.parametrize("passes_per_epoch", [1, 3])
+def test_train_loader_goes_through_the_labelled_so_often(make: Make, passes_per_epoch: int) -> None:
+    data = make(passes_per_epoch=passes_per_epoch)
+    torch.manual_seed(0)
+    batch = _columns(list(data.train_dataloader()))
+    assert sorted(batch["item_index"].tolist()) == sorted(data.roles.train.tolist() * passes_per_epoch)
+
+
+def test_train_loader_shuffles_by_the_seed(make: Make) -> None:
+    data = make(batch_size=3, passes_per_epoch=5)
+    orders = []
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        orders.append(_columns(list(data.train_dataloader()))["item_index"].tolist())
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_train_loader_drops_a_last_batch_of_one_only(make: Make) -> None:
+    num_labelled = LABELS_PER_CLASS * len(make().class_names)
+    sizes = {}
+    for batch_size in (num_labelled - 1, num_labelled - 2, num_labelled):
+        torch.manual_seed(0)
+        loader = make(batch_size=batch_size).train_dataloader()
+        sizes[batch_size] = [len(batch["label"]) for batch in loader]
+    assert sizes[num_labelled - 1] == [num_labelled - 1]
+    assert sizes[num_labelled - 2] == [num_labelled - 2, 2]
+    assert sizes[num_labelled] == [num_labelled]
+
+
+def test_standardized_database_has_mean_0_and_deviation_1(make: Make) -> None:
+    plain, data = make(), make(standardize=True)
+    raw = _columns(list(plain.test_dataloader()[1]))["feature"].double()
+    queries, database = (_columns(list(loader))["feature"].double() for loader in data.test_dataloader())
+    torch.testing.assert_close(database.mean(0), torch.zeros(3).double(), atol=1e-4, rtol=0)
+    # the third value of the front end never changes; it is centred and not divided by zero
+    torch.testing.assert_close(database.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]).double(), atol=1e-4, rtol=0)
+    raw_queries = _columns(list(plain.test_dataloader()[0]))["feature"].double()
+    expected = (raw_queries - raw.mean(0)) / raw.std(0, correction=0).where(raw.std(0) > 1e-6, 1.0)
+    torch.testing.assert_close(queries, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_other_processes_open_what_the_first_prepared(make: Make) -> None:
+    prepared = make()
+    other = make()
+    assert isinstance(other.frontend, CountingFrontEnd)
+    assert other.frontend.lengths == []
+    batches = [_columns(list(data.predict_dataloader()))["feature"] for data in (prepared, other)]
+    assert torch.equal(batches[0], batches[1])
+
+
+def test_dataset_gives_items_of_its_role_by_position() -> None:
+    features = np.arange(12, dtype=np.float64).reshape(6, 2)
+    dataset = FeatureDataset(features, np.array([0, 1, 0, 1, 2, 2]), np.array([1, 4, 5]))
+    assert len(dataset) == 3
+    batch = dataset.__getitems__([2, 0, 2])
+    assert batch["item_index"].tolist() == [5, 1, 5]
+    assert batch["label"].tolist() == [2, 1, 2]
+    assert batch["feature"].tolist() == [[10, 11], [2, 3], [10, 11]]
+    assert batch["feature"].dtype == torch.float32
+
+
+def test_dataset_item_is_a_batch_of_one_without_its_axis() -> None:
+    dataset = FeatureDataset(np.ones((6, 2), np.float32), np.arange(6), np.array([1, 4, 5]))
+    item, batch = dataset[1], dataset.__getitems__([1])
+    assert set(item) == set(batch) == {"feature", "label", "item_index"}
+    assert item["feature"].shape == (2,)
+    assert item["label"].shape == item["item_index"].shape == ()
+    assert all(torch.equal(item[name], batch[name][0]) for name in batch)
+
+
+def test_writing_to_a_batch_leaves_the_features_alone() -> None:
+    features = np.ones((3, 2), np.float32)
+    dataset = FeatureDataset(features, np.arange(3), np.arange(3))
+    dataset.__getitems__([0, 1])["feature"].zero_()
+    assert features.all()
+
+
+def test_dataset_refuses_a_position_it_has_not() -> None:
+    dataset = FeatureDataset(np.ones((6, 2), np.float32), np.arange(6), np.array([1, 4, 5]))
+    with pytest.raises(IndexError):
+        dataset[3]

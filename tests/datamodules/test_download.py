@@ -1,0 +1,138 @@
+"""An archive is verified before it is unpacked, and never leaves half a corpus behind."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from datamodules.download import Archive, fetch_archive, unpack_zip, verify_file
+from datamodules.errors import ChecksumMismatch, DatasetMissing, UnsafeArchive
+
+TOP = "corpus-master"
+CONTENT = bytes(range(256)) * 20
+
+
+def _zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _archive(path: Path, sha256: str | None = None) -> Archive:
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "0" * 64
+    return Archive("Tiny", path.as_uri(), 1, sha256 or found, "CC0", "Nobody 2020", TOP)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_good_archive_becomes_the_folder_and_nothing_else_stays(tmp_path: Path) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/meta/table.csv": b"a,b\n", f"{TOP}/audio/ü.wav": CONTENT})
+    destination = tmp_path / "data" / "tiny"
+    fetch_archive(_archive(source), destination, "--data.root DIR")
+    assert (destination / "meta" / "table.csv").read_bytes() == b"a,b\n"
+    assert (destination / "audio" / "ü.wav").read_bytes() == CONTENT
+    assert _names(destination.parent) - {"tiny.lock"} == {"tiny/meta/table.csv", "tiny/audio/ü.wav"}
+
+
+def test_licence_size_and_citation_are_said_before_fetching(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
+    fetch_archive(_archive(source), tmp_path / "tiny", "--data.root DIR")
+    assert all(word in caplog.text for word in ("CC0", "Nobody 2020", "MB", source.as_uri()))
+
+
+def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    destination = tmp_path / "tiny"
+    destination.mkdir()
+    (destination / "mine").write_text("kept")
+    fetch_archive(_archive(tmp_path / "absent.zip"), destination, "--data.root DIR")
+    assert _names(destination) == {"mine"}
+
+
+def test_a_file_fetched_before_is_not_fetched_again(tmp_path: Path) -> None:
+    source = _zip(tmp_path / "tiny.zip", {f"{TOP}/a": b"1"})
+    archive = Archive("Tiny", "file:///nowhere/at-all.zip", 1, _archive(source).sha256, "CC0", "Nobody 2020", TOP)
+    fetch_archive(archive, tmp_path / "tiny", "--data.root DIR")
+    assert (tmp_path / "tiny" / "a").read_bytes() == b"1"
+
+
+def test_wrong_checksum_is_refused_before_unpacking(tmp_path: Path) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
+    destination = tmp_path / "data" / "tiny"
+    with pytest.raises(ChecksumMismatch, match=r"expected SHA-256 f{64}, found [0-9a-f]{64}\. Delete the file"):
+        fetch_archive(_archive(source, sha256="f" * 64), destination, "--data.root DIR")
+    assert not destination.exists()
+
+
+def test_checksum_is_that_of_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    assert verify_file(path, hashlib.sha256(CONTENT).hexdigest()) is None  # type: ignore[func-returns-value]
+    path.write_bytes(CONTENT + b"x")
+    with pytest.raises(ChecksumMismatch, match="file: expected"):
+        verify_file(path, hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_unreachable_address_says_what_to_do(tmp_path: Path) -> None:
+    destination = tmp_path / "data" / "tiny"
+    with pytest.raises(DatasetMissing) as caught:
+        fetch_archive(_archive(tmp_path / "absent.zip"), destination, "--data.root DIR or $TINY_ROOT")
+    message = str(caught.value)
+    for part in ("Tiny is missing", "absent.zip", "--data.root DIR or $TINY_ROOT", str(destination), "demo.yaml"):
+        assert part in message
+    assert not destination.exists()
+    assert _names(destination.parent) == {"tiny.lock"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", f"{TOP}/../../evil", f"{TOP}/audio/../../evil", "/evil", "elsewhere/evil", "evil", f"{TOP}x/e"]
+)
+def test_member_outside_the_top_folder_is_refused(tmp_path: Path, name: str) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/good": b"1", name: b"evil"})
+    with pytest.raises(UnsafeArchive, match="expected every member inside corpus-master/") as caught:
+        unpack_zip(source, TOP, tmp_path / "data" / "tiny")
+    assert name in str(caught.value)
+    assert _names(tmp_path) == {"release.zip"}
+
+
+def test_link_is_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo(f"{TOP}/audio")
+    link.create_system = 3
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "release.zip", "w") as archive:
+        archive.writestr(link, "/etc")
+    with pytest.raises(UnsafeArchive, match="corpus-master/audio"):
+        unpack_zip(tmp_path / "release.zip", TOP, tmp_path / "tiny")
+    assert _names(tmp_path) == {"release.zip"}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    "position", [0, 10]
+)  # the first byte of a deflated stream decides whether it can be read at all
+def test_damaged_member_is_refused(tmp_path: Path, compression: int, position: int) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/good": b"1", f"{TOP}/bad": CONTENT}, compression)
+    content = bytearray(source.read_bytes())
+    start = content.index(f"{TOP}/bad".encode()) + len(f"{TOP}/bad") + position
+    content[start : start + 8] = b"\xff" * 8
+    source.write_bytes(content)
+    with pytest.raises(ChecksumMismatch, match=r"release\.zip.*damaged.*Delete the file"):
+        unpack_zip(source, TOP, tmp_path / "tiny")
+    assert _names(tmp_path) == {"release.zip"}
+
+
+def test_damage_is_told_by_the_member(tmp_path: Path) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/good": b"1", f"{TOP}/bad": CONTENT})
+    source.write_bytes(source.read_bytes().replace(CONTENT[:20], b"x" * 20, 1))
+    with pytest.raises(ChecksumMismatch, match=f"member {TOP}/bad is damaged"):
+        unpack_zip(source, TOP, tmp_path / "tiny")
+
+
+def test_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "release.zip").write_bytes(b"<html>moved</html>")
+    with pytest.raises(ChecksumMismatch, match=r"release\.zip"):
+        unpack_zip(tmp_path / "release.zip", TOP, tmp_path / "tiny")
+    assert _names(tmp_path) == {"release.zip"}

@@ -1,0 +1,118 @@
+"""The rendered corpus is the same wherever it is rendered, and is laid out and balanced as ESC-50."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from datamodules import RenderedEvents, rendered_events
+from datamodules.errors import SplitError
+from datamodules.event_synthesis import EVENTS, render_event
+from datamodules.rendered_events import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
+from tests.datamodules.counting_front_end import CountingFrontEnd
+
+CLIPS_PER_CLASS = 10
+
+
+def _data(root: Path, **options: object) -> RenderedEvents:
+    return RenderedEvents(
+        CountingFrontEnd(),
+        str(root),
+        clips_per_class=CLIPS_PER_CLASS,
+        cache_dir=str(root / "cache"),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> RenderedEvents:
+    made = _data(tmp_path_factory.mktemp("rendered"), labels_per_class=2)
+    made.prepare_data()
+    made.setup()
+    return made
+
+
+def test_two_renderings_are_equal_to_the_byte(data: RenderedEvents, tmp_path: Path) -> None:
+    np.random.seed(99)  # the global generator must not matter
+    render_corpus(tmp_path / "again", CLIPS_PER_CLASS, data.render_seed)
+    names = sorted(path.relative_to(data.root) for path in data.root.rglob("*") if path.is_file())
+    assert len(names) == len(EVENTS) * CLIPS_PER_CLASS + 1
+    assert names == sorted(
+        path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()
+    )
+    assert all((data.root / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
+def test_classes_are_those_of_esc50_under_their_own_targets(data: RenderedEvents) -> None:
+    assert data.num_classes == 10
+    assert data.class_names == [event.name for event in sorted(EVENTS, key=lambda event: event.target)]
+    assert Counter(item.label for item in data.items) == dict.fromkeys(range(10), CLIPS_PER_CLASS)
+    assert data.data_name == "rendered events"
+
+
+def test_folds_are_balanced_and_hold_whole_recordings(data: RenderedEvents) -> None:
+    per_fold = Counter((item.subset, item.label) for item in data.items)
+    assert per_fold == {(str(fold), label): 2 for fold in range(1, 6) for label in range(10)}
+    folds_of: dict[str, set[str]] = {}
+    for item in data.items:
+        folds_of.setdefault(item.recording, set()).add(item.subset)
+    assert len(folds_of) == 50
+    assert all(len(folds) == 1 for folds in folds_of.values())
+
+
+def test_names_say_what_the_table_says(data: RenderedEvents) -> None:
+    with (data.root / "meta" / "esc50.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert row["filename"] == f"{row['fold']}-{row['src_file']}-{row['take']}-{row['target']}.wav"
+    assert Counter(row["take"] for row in rows) == {"A": 50, "B": 50}
+    assert {row["category"] for row in rows if row["esc10"] == "True"} == {"dog", "rain", "clock_tick"}
+
+
+def test_clips_are_full_length_audible_and_all_different(data: RenderedEvents) -> None:
+    waveforms = []
+    for item in data.items:
+        waveform, sample_rate_hz = soundfile.read(item.path, dtype="float32")
+        assert sample_rate_hz == SAMPLE_RATE_HZ
+        assert waveform.shape == (round(CLIP_SECONDS * SAMPLE_RATE_HZ),)
+        assert 0.05 < abs(waveform).max() <= 0.9 + 1e-4
+        waveforms.append(waveform / np.linalg.norm(waveform))
+    stacked = np.stack(waveforms)
+    similarity = abs(stacked @ stacked.T) - np.eye(len(stacked))
+    # Takes of a recording share a harmonic source at most in part; a clip written twice would give 1.
+    assert similarity.max() < 0.99
+
+
+def test_another_seed_is_another_corpus_in_another_folder(data: RenderedEvents) -> None:
+    other = _data(data.root.parent, render_seed=1)
+    assert other.root != data.root
+    first, second = (render_event(EVENTS[0], SAMPLE_RATE_HZ, 1.0, (seed, 0, 0), 0) for seed in (0, 1))
+    assert abs(first - second).max() > 0.01
+
+
+def test_rendered_once(data: RenderedEvents, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(rendered_events, "render_corpus")
+    again = _data(data.root.parent, labels_per_class=2)
+    again.prepare_data()
+    assert [item.name for item in again.items] == [item.name for item in data.items]
+    assert not list(data.root.parent.glob(".*partial"))
+
+
+def test_a_killed_rendering_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rendered_events, "render_event", fail)
+    interrupted = _data(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.prepare_data()
+    assert not interrupted.root.exists()
+
+
+@pytest.mark.parametrize("clips_per_class", [0, 5, 15, -10])
+def test_unbalanced_count_is_refused(tmp_path: Path, clips_per_class: int) -> None:
+    with pytest.raises(SplitError, match=f"multiple of 10 .* got {clips_per_class}"):
+        RenderedEvents(CountingFrontEnd(), str(tmp_path), clips_per_class=clips_per_class)
