@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check install-hooks clean
 
 demo: .venv/installed
 	$(BIN)/python train.py fit --config demo.yaml
@@ -19,6 +19,9 @@ check: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+install-hooks: .venv/installed
+	$(BIN)/pre-commit install
 
 clean:
 	rm -rf .venv cache data runs checkpoints/*/

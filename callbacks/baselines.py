@@ -18,7 +18,7 @@ def score_baselines(
 
     Args:
         outputs: Features of queries and database.
-        quantizer: The model's, for its number of books and codewords.
+        quantizer: The model's, for its number of books and codewords, and the seed of k-means.
         options: Definitions of the scores.
 
     Returns:
@@ -30,7 +30,9 @@ def score_baselines(
     scores = {}
     if len(features[0]) >= quantizer.num_codewords and features[0].shape[1] >= quantizer.num_books:
         for name, (items, queries) in (("PQ", features), ("PQ, L2-normalised", unit)):
-            baseline = ProductQuantizer(items.shape[1], quantizer.num_books, quantizer.num_codewords).to(items.device)
+            baseline = ProductQuantizer(
+                items.shape[1], quantizer.num_books, quantizer.num_codewords, seed=quantizer.seed
+            ).to(items.device)
             baseline.fit(items)
             scores[name] = _score(AsymmetricIndex(baseline), outputs, items, queries, options)
     scores["exact cosine"] = _score(ExactIndex("cosine"), outputs, *features, options)

@@ -29,12 +29,20 @@ class CodebookRefit(pl.Callback):
 
     Args:
         fit_on: Whose embeddings: `train`, as in the paper, or the whole unlabelled `database`.
+        max_items: Items that a fit embeds at most, drawn anew each time, so that it stays a small part of an epoch
+            whatever the corpus; 2560 are 40 for each of 64 codewords, about what k-means wants.
         num_epochs: Epochs after which the codebooks are left alone; None is never. 1 suits codebooks that then learn by
             gradient.
     """
 
-    def __init__(self, fit_on: Literal["train", "database"] = "train", num_epochs: int | None = None) -> None:
+    def __init__(
+        self,
+        fit_on: Literal["train", "database"] = "train",
+        max_items: int = 2560,
+        num_epochs: int | None = None,
+    ) -> None:
         self.fit_on: Literal["train", "database"] = fit_on
+        self.max_items = max_items
         self.num_epochs = num_epochs
         self.seconds = 0.0
         self._fitted_at_step = -1
@@ -67,7 +75,7 @@ class CodebookRefit(pl.Callback):
             return
         self._fitted_at_step = trainer.global_step
         start = time.perf_counter()
-        embeddings = self._embed_all(trainer, module)
+        embeddings = self._embed_items(trainer, module)
         holder = cast(HasCodebook, module)
         fit = holder.fit_codebook(embeddings) if trainer.is_global_zero else None
         for tensor in holder.codebook_tensors():
@@ -76,17 +84,21 @@ class CodebookRefit(pl.Callback):
         if fit is not None:
             self._report(trainer, fit, len(embeddings))
 
-    def _embed_all(self, trainer: pl.Trainer, module: pl.LightningModule) -> Float[Tensor, "item embedding"]:
-        """Embed every item of the role once, in evaluation mode, on all processes together."""
+    def _embed_items(self, trainer: pl.Trainer, module: pl.LightningModule) -> Float[Tensor, "item embedding"]:
+        """Embed the items of the role once, in evaluation mode, on all processes together."""
         dataset = cast(HasRoles, trainer.datamodule).role_dataset(self.fit_on)  # type: ignore[attr-defined]
-        num_items, num_ranks = len(dataset), trainer.world_size
+        chosen = torch.arange(len(dataset))
+        if len(dataset) > self.max_items:
+            generator = torch.Generator().manual_seed(trainer.global_step)  # the same on all processes
+            chosen = torch.randperm(len(dataset), generator=generator)[: self.max_items]
+        num_items, num_ranks = len(chosen), trainer.world_size
         # rank r takes items r, r + n, ...; the end is filled up so that all have as many
         own = torch.arange(trainer.global_rank, math.ceil(num_items / num_ranks) * num_ranks, num_ranks) % num_items
         was_training = module.training
         module.eval()
         with torch.no_grad():
             parts = [
-                module(dataset.__getitems__(part.tolist())["feature"].to(module.device))
+                module(dataset.__getitems__(chosen[part].tolist())["feature"].to(module.device))
                 for part in own.split(_ITEMS_PER_BATCH)
             ]
         module.train(was_training)

@@ -106,7 +106,7 @@ class AudioDqn(RetrievalModule):
 
     def codebook_tensors(self) -> list[Tensor]:
         """Return what processes have to share after one of them fitted the codebooks."""
-        return [self.quantizer.codebooks.data, self.quantizer._is_fitted]
+        return list(self.quantizer.state_dict().values())
 
     def _loss_terms(self, embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         similarity = self.similarity_loss(embedding, label)
