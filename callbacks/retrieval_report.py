@@ -61,7 +61,8 @@ class RetrievalReport(pl.Callback):
         console.print(results_table(scores, corpus.data_name))
         console.print(f"Table and figures: {folder}", soft_wrap=True)
         for logger in loggers:
-            console.print(f"W&B run: {logger.experiment.url or logger.experiment.dir}", soft_wrap=True)
+            run = logger.experiment
+            console.print(f"W&B run: {Path(run.dir).parent if run.offline else run.url}", soft_wrap=True)
 
     def _draw(
         self, folder: Path, outputs: RetrievalOutputs, scores: Mapping[str, RetrievalScores], corpus: Corpus

@@ -74,9 +74,8 @@ class AudioFolder(EmbeddingDataModule):
         """The name given, or the folder's."""
         return self.name or self.root.resolve().name
 
-    @property
-    def class_names(self) -> list[str]:
-        """Names of the sub-folders that hold audio, or that the split file names, in alphabetical order."""
+    def read_class_names(self) -> list[str]:
+        """Return the names of the sub-folders that hold audio, or that the split file names, in alphabetical order."""
         named = self._clips() if self.split_file is None else [Path(name) for name in self._split_rows(self.split_file)]
         return sorted({path.parent.name for path in named})
 

@@ -146,6 +146,7 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         self.standardize = standardize
         self.on_bad_audio: OnBadAudio = on_bad_audio
         self.num_workers = num_workers
+        self._class_names: list[str] | None = None
         self._items: list[AudioItem] | None = None
         self._roles: Roles | None = None
         self._features = np.zeros((0, 0), np.float32)
@@ -157,11 +158,6 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
     def data_name(self) -> str:
         """What numbers measured on this corpus are to be called."""
 
-    @property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """Name of each class, in the order of labels."""
-
     @abstractmethod
     def find_corpus(self) -> None:
         """Make sure the corpus is there, fetching it where that is asked for.
@@ -169,6 +165,10 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         Raises:
             DatasetMissing: If it is not.
         """
+
+    @abstractmethod
+    def read_class_names(self) -> list[str]:
+        """Return the name of each class, in the order of labels."""
 
     @abstractmethod
     def read_items(self) -> list[AudioItem]:
@@ -189,6 +189,13 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class, in the order of labels."""
+        if self._class_names is None:
+            self._class_names = self.read_class_names()
+        return self._class_names
 
     @property
     def items(self) -> list[AudioItem]:

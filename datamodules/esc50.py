@@ -100,9 +100,8 @@ class Esc50(EmbeddingDataModule):
         name = self.name or ("ESC-10" if self.esc10 else "ESC-50")
         return f"{name}, superclasses" if self.superclasses else name
 
-    @property
-    def class_names(self) -> list[str]:
-        """Categories in the order of labels: ascending target."""
+    def read_class_names(self) -> list[str]:
+        """Return the categories in the order of labels: ascending target."""
         return list(SUPERCLASSES) if self.superclasses else [name for _, name in self._categories()]
 
     def find_corpus(self) -> None:
