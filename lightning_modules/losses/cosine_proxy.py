@@ -32,5 +32,5 @@ class CosineProxyLoss(SimilarityLoss):
         """Return the mean over the batch."""
         unit = torch.nn.functional.normalize(embeddings, dim=1)
         cosine = unit @ torch.nn.functional.normalize(self.proxies, dim=1).T
-        margin = self.margin * torch.nn.functional.one_hot(labels, cosine.shape[1])
+        margin = self.margin * torch.nn.functional.one_hot(labels, cosine.shape[1]).to(cosine)
         return torch.nn.functional.cross_entropy(self.scale * (cosine - margin), labels)

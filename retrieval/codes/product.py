@@ -116,12 +116,13 @@ class ProductQuantizer(nn.Module):
         Raises:
             RuntimeError: If the codebooks are not fitted.
         """
+        vectors = vectors.detach().to(self.codebooks.dtype)
         codes = self.encode(vectors)
         counts = torch.stack([torch.bincount(book, minlength=self.num_codewords) for book in codes.T]).double()
         frequency = counts / counts.sum(dim=1, keepdim=True)
         entropy = torch.special.entr(frequency).sum(dim=1)
         return CodebookFit(
-            distortion=float((vectors - self.decode(codes)).square().sum(dim=1).mean()),
+            distortion=float((vectors - self.decode(codes).detach()).square().sum(dim=1).mean()),
             used_fraction=float((counts > 0).double().mean()),
             perplexity=float(entropy.exp().mean()),
             samples_per_codeword=len(vectors) / self.num_codewords,
@@ -195,29 +196,33 @@ class ProductQuantizer(nn.Module):
             max_points_per_centroid=max(1, len(vectors)),
         )
         kmeans.train(vectors, init_centroids=start)
-        candidate = _repair_empty(np.asarray(kmeans.centroids), vectors)
-        if start is not None and _distortion(candidate, vectors) > _distortion(start, vectors):
-            return start
-        return candidate
+        candidate, distortion = _repair_empty(np.asarray(kmeans.centroids), vectors)
+        # faiss's first objective is that of the start; splitting an empty cluster can end above it
+        return start if start is not None and distortion > float(np.asarray(kmeans.obj)[0]) else candidate
 
 
 def _nearest(codebook: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index = faiss.IndexFlatL2(codebook.shape[1])
     index.add(codebook)
-    distances, words = index.search(vectors, 1)
-    return distances[:, 0], words[:, 0]
+    words = index.search(vectors, 1)[1][:, 0]
+    # faiss expands the square, which leaves a vector that lies on its codeword a distance off zero
+    return np.square(vectors - codebook[words]).sum(axis=1), words
 
 
-def _distortion(codebook: np.ndarray, vectors: np.ndarray) -> float:
-    return float(_nearest(codebook, vectors)[0].mean(dtype=np.float64))
+def _repair_empty(codebook: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """Move codewords that no vector is nearest to onto the vectors farthest from their codeword.
 
-
-def _repair_empty(codebook: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Move codewords that no vector is nearest to onto the vectors farthest from their codeword."""
-    distances, words = _nearest(codebook, vectors)
-    empty = np.flatnonzero(np.bincount(words, minlength=len(codebook)) == 0)
-    farthest = np.argsort(-distances, kind="stable")[: len(empty)]
-    farthest = farthest[distances[farthest] > 0]  # fewer distinct vectors than codewords: the rest stays empty
+    Returns:
+        The codebook, and the sum of squared distances to it.
+    """
     repaired = codebook.copy()
-    repaired[empty[: len(farthest)]] = vectors[farthest]
-    return repaired
+    distances = np.empty(0)
+    for _ in range(len(codebook)):  # a moved codeword may take the only vector of another
+        distances, words = _nearest(repaired, vectors)
+        empty = np.flatnonzero(np.bincount(words, minlength=len(codebook)) == 0)
+        if len(empty) == 0 or distances.max() == 0:  # fewer distinct vectors than codewords: the rest stays empty
+            break
+        for word in empty:
+            repaired[word] = vectors[distances.argmax()]
+            distances = np.minimum(distances, np.square(vectors - repaired[word]).sum(axis=1))
+    return repaired, float(distances.sum(dtype=np.float64))

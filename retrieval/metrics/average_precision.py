@@ -103,7 +103,7 @@ def _expected_precision_at_hits(runs: TieRuns) -> Float[Tensor, "query item"]:
     rank = torch.arange(runs.start.shape[1], device=runs.start.device, dtype=torch.float64)
     place = rank - runs.start
     others = place * (runs.hits - 1) / (runs.size - 1).clamp(min=1)
-    return runs.hits / runs.size * (runs.hits_before + 1 + others) / (rank + 1)
+    return runs.hits.double() / runs.size * (runs.hits_before + 1 + others) / (rank + 1)
 
 
 def _straddling_run(
@@ -116,11 +116,11 @@ def _straddling_run(
     start, size, hits, before = (
         column[:, depth - 1] for column in (runs.start, runs.size, runs.hits, runs.hits_before)
     )
-    drawn = (depth - start).double()
-    size, hits, before = size.double(), hits.double(), before.double()
     settled = torch.where(start > 0, gain_sum.gather(1, (start - 1).clamp(min=0)[:, None])[:, 0], 0.0)
+    start, size, hits, before = start.double(), size.double(), hits.double(), before.double()
+    drawn = depth - start
     # sum over the first t places j of 1 / (start + j + 1) and j / (start + j + 1), as differences of digammas
-    reciprocal = torch.digamma(start + drawn + 1) - torch.digamma(start + 1.0)
+    reciprocal = torch.digamma(start + drawn + 1) - torch.digamma(start + 1)
     weighted = drawn - (start + 1) * reciprocal
     expected = torch.zeros_like(drawn)
     no_hit = torch.zeros_like(drawn)

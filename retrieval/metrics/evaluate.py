@@ -97,15 +97,17 @@ def evaluate_retrieval(
         num_nearest: First items to keep the ids of.
 
     Raises:
-        ValueError: If there is no query, or labels and items differ in number.
+        ValueError: If there is no query or no item, or labels differ from either in number.
     """
     options = options or ScoringOptions()
     if len(queries) == 0 or len(queries) != len(query_labels):
         raise ValueError(
             f"Expected one label a query and at least one query; got {len(queries)} and {len(query_labels)}."
         )
-    if len(item_labels) != len(index):
-        raise ValueError(f"Expected one label an item; got {len(item_labels)} labels for {len(index)} items.")
+    if len(index) == 0 or len(item_labels) != len(index):
+        raise ValueError(
+            f"Expected one label an item and at least one item; got {len(item_labels)} labels for {len(index)} items."
+        )
     map_cutoffs = [cutoff for cutoff in options.map_cutoffs if cutoff < len(index)]
     chunk = max(1, _CHUNK_DISTANCES // len(index))
     parts = [
@@ -152,7 +154,9 @@ def _score_chunk(
     precisions, hit_probs = average_precision(
         distances, relevance, [*map_cutoffs, None], options.denominator, options.ties
     )
-    at_cutoff = [cutoff_scores(distances, relevance, cutoff) for cutoff in options.precision_cutoffs]
-    columns = torch.stack([torch.stack([at.precision, at.recall, at.hit], dim=1) for at in at_cutoff], dim=1)
+    columns = distances.new_empty(len(queries), len(options.precision_cutoffs), 3, dtype=torch.float64)
+    for column, cutoff in enumerate(options.precision_cutoffs):
+        at = cutoff_scores(distances, relevance, cutoff)
+        columns[:, column] = torch.stack([at.precision, at.recall, at.hit], dim=1)
     nearest = index.item_ids.to(order.device)[order[:, :num_nearest]]
     return precisions, hit_probs, columns, nearest
