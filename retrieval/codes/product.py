@@ -45,7 +45,7 @@ class ProductQuantizer(nn.Module):
         seed: Seed of k-means' first centroids.
 
     Raises:
-        ValueError: If a size is not positive, or `num_codewords` is not a power of two.
+        ValueError: If a size or a number of iterations is not positive, or `num_codewords` is not a power of two.
     """
 
     codebooks: Tensor
@@ -65,6 +65,10 @@ class ProductQuantizer(nn.Module):
             raise ValueError(f"num_books must be between 1 and dim; got {num_books} books for {dim} dimensions.")
         if num_codewords < 2 or num_codewords & (num_codewords - 1):
             raise ValueError(f"num_codewords must be a power of two; got {num_codewords}. Try 64 or 256.")
+        if min(num_iterations, num_refit_iterations) < 1:
+            raise ValueError(
+                f"k-means needs at least one iteration; got {num_iterations} and {num_refit_iterations} for a refit."
+            )
         self.dim = dim
         self.num_books = num_books
         self.num_codewords = num_codewords

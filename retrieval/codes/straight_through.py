@@ -10,8 +10,8 @@ from retrieval.codes.product import ProductQuantizer
 class StraightThroughProductQuantizer(ProductQuantizer):
     """A product quantizer with trainable codebooks.
 
-    Forward, a slice is replaced by its nearest codeword; backward, the gradient is that of the softmax mixture
-    of codewords, weighted by exp(-distance / temperature) (soft-to-hard, Agustsson et al., 2017; straight-through,
+    Forward, a slice is replaced by its nearest codeword; backward, its gradient is that of the softmax mixture of
+    codewords, weighted by exp(-distance / temperature) (soft-to-hard, Agustsson et al., 2017; straight-through,
     Bengio et al., 2013). k-means gives the starting codebooks, gradients the rest.
 
     Args:
@@ -41,7 +41,10 @@ class StraightThroughProductQuantizer(ProductQuantizer):
         self.codebooks = nn.Parameter(codebooks)
 
     def quantize(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item feature"]:
-        """Decode the nearest codewords, with the gradient of the soft assignment to vectors and codebooks alike.
+        """Decode the nearest codewords, with gradients through the soft assignment.
+
+        Vectors get the gradient of the soft mixture; a codeword gets that of the slices assigned to it, and through
+        the softmax that of the others.
 
         Raises:
             RuntimeError: If the codebooks are not fitted.

@@ -52,7 +52,12 @@ class Index(ABC):
         Args:
             queries: Vectors as they were added, not yet encoded.
             num_items: Items to return a query; None, or more than there are, returns all.
+
+        Raises:
+            ValueError: If `num_items` is under 1.
         """
+        if num_items is not None and num_items < 1:
+            raise ValueError(f"A search returns at least one item; got {num_items}. Leave it out for all.")
         # Stable, so that equal distances keep the order of ids.
         distances, order = torch.sort(self.distances(queries), dim=1, stable=True)
         return Ranking(self.item_ids.to(order.device)[order[:, :num_items]], distances[:, :num_items])

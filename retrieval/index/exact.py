@@ -24,7 +24,13 @@ class ExactIndex(Index):
         self._vectors: Tensor | None = None
 
     def add(self, vectors: Float[Tensor, "item feature"], item_ids: Int[Tensor, " item"]) -> None:
-        """Store vectors."""
+        """Store vectors.
+
+        Raises:
+            ValueError: If an id is there twice, or the vectors have another size than those stored.
+        """
+        if self._vectors is not None and vectors.shape[1] != self._vectors.shape[1]:
+            raise ValueError(f"Expected vectors of {self._vectors.shape[1]} dimensions; got {vectors.shape[1]}.")
         order = self._merge_ids(item_ids)
         known = vectors if self._vectors is None else torch.cat([self._vectors, vectors])
         self._vectors = known[order]

@@ -46,12 +46,14 @@ def average_precision(
         the query has a hit among the first R. A query without a hit scores 0.
 
     Raises:
-        ValueError: If a cut-off is under 1, or the distances are not sorted.
+        ValueError: If a cut-off is under 1, or distances are not sorted or NaN.
     """
     _check_choice("denominator", denominator, Denominator)
     _check_choice("ties", ties, Ties)
     if bool((distances[:, 1:] < distances[:, :-1]).any()):
         raise ValueError("distances must be in ranked order, smallest first; sort them with their relevance.")
+    if bool(distances.isnan().any()):
+        raise ValueError("Expected distances, found NaN; look at the embeddings they were measured from.")
     relevance = relevance & torch.isfinite(distances)
     if ties in ("best", "worst"):
         relevance = _order_within_ties(distances, relevance, relevant_first=ties == "best")

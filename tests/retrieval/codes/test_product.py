@@ -41,6 +41,22 @@ def test_refit_never_raises_distortion(seed: int) -> None:
     assert distortions[-1] < distortions[0]
 
 
+@pytest.mark.parametrize(("first", "refit"), [(0, 5), (25, 0)])
+def test_no_iterations_are_refused(first: int, refit: int) -> None:
+    with pytest.raises(ValueError, match="at least one iteration"):
+        ProductQuantizer(4, 2, 4, num_iterations=first, num_refit_iterations=refit)
+
+
+def test_a_start_that_splitting_would_spoil_is_kept() -> None:
+    # faiss fills an empty cluster by pulling the codeword of the largest off its 300 equal vectors
+    far, near = torch.full((300, 2), 1000.0), draw(40, 2)
+    vectors, useless = torch.cat([far, near]), torch.tensor([[-5000.0, 0.0]])
+    quantizer = planted(torch.cat([far[:1], near[:6], useless])[None])
+    quantizer.num_refit_iterations = 1
+    before = quantizer.describe_fit(vectors).distortion
+    assert quantizer.fit(vectors).distortion <= before
+
+
 def test_refit_starts_from_the_present_codebooks() -> None:
     codebooks = draw(2, 4, 3, seed=1) * 10
     vectors = codebooks.repeat_interleave(8, dim=1).transpose(0, 1).flatten(1)

@@ -250,3 +250,19 @@ def test_asymmetric_search_agrees_with_faiss() -> None:
     np.testing.assert_allclose(index.search(queries).distances.numpy(), distances, rtol=1e-5, atol=1e-5)
     ours = index.distances(queries)
     np.testing.assert_allclose(ours.gather(1, torch.from_numpy(item_ids)).numpy(), distances, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_items", [0, -1])
+def test_a_search_for_nothing_is_refused(num_items: int) -> None:
+    index = ExactIndex()
+    index.add(torch.eye(3), torch.arange(3))
+    with pytest.raises(ValueError, match="at least one item"):
+        index.search(torch.eye(3), num_items)
+
+
+def test_vectors_of_another_size_leave_an_index_as_it_was() -> None:
+    index = ExactIndex()
+    index.add(torch.eye(3), torch.arange(3))
+    with pytest.raises(ValueError, match="Expected vectors of 3 dimensions; got 2"):
+        index.add(torch.eye(2), torch.tensor([7, 8]))
+    assert index.item_ids.tolist() == [0, 1, 2]

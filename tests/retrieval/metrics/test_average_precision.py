@@ -235,3 +235,8 @@ def test_unknown_choices_are_refused() -> None:
         average_precision(*lists, ties="random")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="zero_hit must be one of zero, drop; got 'skip'"):
         mean_average_precision(torch.zeros(1), torch.zeros(1), "skip")  # type: ignore[arg-type]
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="found NaN"):
+        average_precision(torch.tensor([[0.1, torch.nan]]), torch.tensor([[True, False]]))
