@@ -7,8 +7,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
@@ -21,3 +23,11 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("EARMARK_ESC50_ROOT", "EARMARK_YAMNET_WEIGHTS", "EARMARK_RUN"):
         monkeypatch.delenv(variable, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Let a wrong choice through to the code's own check, as it comes in production."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

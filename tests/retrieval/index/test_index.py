@@ -1,9 +1,8 @@
 """One contract over all indexes, then what each measures, then faiss as a foreign oracle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import faiss
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -203,14 +202,6 @@ def test_codes_may_be_added_instead_of_vectors() -> None:
     by_codes.add_codes(quantizer.encode(vectors), item_ids)
     assert torch.equal(by_vectors.codes, by_codes.codes)
     assert torch.equal(by_vectors.item_ids, by_codes.item_ids)
-
-
-@pytest.fixture
-def unchecked_types() -> Iterator[None]:
-    """Let a wrong choice through to the code's own check, as it comes in production."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-import jaxtyping
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
@@ -216,14 +215,6 @@ def test_unsorted_distances_are_refused() -> None:
 def test_cutoffs_under_one_are_refused(cutoff: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1; got {cutoff}"):
         average_precision(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), [cutoff])
-
-
-@pytest.fixture
-def unchecked_types() -> Iterator[None]:
-    """Let a wrong choice through to the code's own check, as it comes in production."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked_types")
