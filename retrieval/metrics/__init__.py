@@ -1,24 +1,52 @@
-"""Rankings -> numbers."""
+"""Rankings -> numbers, with intervals and significance tests."""
 
 from retrieval.metrics.average_precision import Denominator, Ties, ZeroHit, average_precision, mean_average_precision
 from retrieval.metrics.bootstrap import ConfidenceInterval, bootstrap_mean
 from retrieval.metrics.collapse import EmbeddingSpread, embedding_spread
 from retrieval.metrics.cutoff import CutoffScores, cutoff_scores
 from retrieval.metrics.evaluate import RetrievalScores, ScoringOptions, evaluate_retrieval
+from retrieval.metrics.holm import HolmDecision, holm_adjust, holm_decisions
+from retrieval.metrics.mcnemar import (
+    ContingencyTable,
+    McNemarMethod,
+    McNemarTest,
+    contingency_table,
+    mcnemar,
+    mcnemar_of_table,
+)
+from retrieval.metrics.paired import PairedComparison, compare_paired, compare_paired_folds
+from retrieval.metrics.permutation import sign_flip_p_value
+from retrieval.metrics.runs import RunMean, RunUnit, mean_over_runs
 
 __all__ = [
     "ConfidenceInterval",
+    "ContingencyTable",
     "CutoffScores",
     "Denominator",
     "EmbeddingSpread",
+    "HolmDecision",
+    "McNemarMethod",
+    "McNemarTest",
+    "PairedComparison",
     "RetrievalScores",
+    "RunMean",
+    "RunUnit",
     "ScoringOptions",
     "Ties",
     "ZeroHit",
     "average_precision",
     "bootstrap_mean",
+    "compare_paired",
+    "compare_paired_folds",
+    "contingency_table",
     "cutoff_scores",
     "embedding_spread",
     "evaluate_retrieval",
+    "holm_adjust",
+    "holm_decisions",
+    "mcnemar",
+    "mcnemar_of_table",
     "mean_average_precision",
+    "mean_over_runs",
+    "sign_flip_p_value",
 ]

@@ -39,8 +39,9 @@ def bootstrap_mean(
         seed: Seed of the resampling.
 
     Raises:
-        ValueError: If there is no value.
+        ValueError: If there is no value, or `confidence` is not in (0, 1).
     """
+    check_confidence(confidence)
     if len(values) == 0:
         raise ValueError("A mean needs at least one query; got none. Look at the query split.")
     array = values.double().cpu().numpy()
@@ -58,3 +59,13 @@ def bootstrap_mean(
     )
     interval = result.confidence_interval
     return ConfidenceInterval(mean, float(interval.low), float(interval.high), confidence)
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence that is no share.
+
+    Raises:
+        ValueError: If it is not in (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Try 0.95.")

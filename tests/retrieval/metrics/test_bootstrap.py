@@ -58,3 +58,9 @@ def test_constant_values_have_no_width(count: int) -> None:
 def test_no_query_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one query; got none"):
         bootstrap_mean(torch.empty(0))
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1; got"):
+        bootstrap_mean(draw(5), confidence)
