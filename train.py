@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from datamodules import DatasetError
 from experiments.command import ConfigNotFound, EarmarkCli, run_command
-from lightning_modules.frontends.yamnet_weights import WeightsError
+from lightning_modules.frontends.pretrained import WeightsError
 
 
 def main(arguments: Sequence[str] | None = None) -> EarmarkCli:

@@ -20,7 +20,7 @@ SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in an empty folder, with no corpus or weights named by the environment."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("EARMARK_ESC50_ROOT", "EARMARK_YAMNET_WEIGHTS", "EARMARK_RUN"):
+    for variable in [name for name in os.environ if name.startswith("EARMARK_")]:
         monkeypatch.delenv(variable, raising=False)
     return tmp_path
 

@@ -1,30 +1,30 @@
 """YAMNet: log-mel front end and MobileNet-v1 network of Google's AudioSet event classifier.
 
 Hershey et al., CNN architectures for large-scale audio classification (2017); Howard et al., MobileNets
-(2017). The front end is the release's: 25 ms periodic Hann windows every 10 ms, 512-point magnitude
-spectrum, 64 mel bands from 125 to 7500 Hz whose triangles are linear in mel, ln(mel + 0.001), patches of
-96 frames every 48.
+(2017). The front end is the release's: patches of 96 log-mel frames every 48, offset 0.001 in the logarithm;
+see `audioset_log_mel`.
 """
 
 import math
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import torchaudio.transforms
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_modules.frontends.base import FrontEnd
-from lightning_modules.frontends.yamnet_weights import find_weights, read_weights, weights_checksum
+from lightning_modules.frontends.audioset_log_mel import (
+    HOP_SAMPLES,
+    PATCH_FRAMES,
+    SAMPLE_RATE_HZ,
+    AudioSetLogMel,
+    cut_patches,
+    samples_of,
+)
+from lightning_modules.frontends.pretrained_front_end import PretrainedFrontEnd, unloaded
+from lightning_modules.frontends.yamnet_weights import RELEASE
 
 NUM_CLASSES = 521
-PATCH_FRAMES = 96
 PATCH_HOP_FRAMES = 48
-_WINDOW_SAMPLES = 400
-_HOP_SAMPLES = 160
-_FFT_SAMPLES = 512
-_NUM_MELS = 64
 _LOG_OFFSET = 1e-3
 # (stride, output channels) of layers 2 to 14, each a depthwise and a pointwise convolution.
 _SEPARABLE_LAYERS = (
@@ -33,7 +33,7 @@ _SEPARABLE_LAYERS = (
 )  # fmt: skip
 
 
-class YamNet(FrontEnd):
+class YamNet(PretrainedFrontEnd):
     """Embed audio with YAMNet: one 1024-d frame for each 0.96 s patch, patches 0.48 s apart.
 
     The input is padded with zeros to whole patches, so any length gives at least one frame; 5 s give 10.
@@ -45,45 +45,23 @@ class YamNet(FrontEnd):
         patches_per_batch: Patches that go through the network together; a matter of speed and memory only.
     """
 
-    sample_rate_hz = 16_000
+    sample_rate_hz = SAMPLE_RATE_HZ
     frame_dim = 1024
+    network: "YamNetNetwork"
 
     def __init__(self, weights: str | None = None, patches_per_batch: int = 8) -> None:
-        super().__init__()
-        self.weights = weights
+        super().__init__(RELEASE, unloaded(YamNetNetwork), weights)
         self.patches_per_batch = patches_per_batch
-        self.log_mel = YamNetLogMel()
-        self.network = YamNetNetwork()
-        self._weights_path: Path | None = None
-
-    def prepare(self) -> None:
-        """Find the weights, or fetch and verify them.
-
-        Raises:
-            WeightsMissing: If they are neither given, nor found, nor to be fetched.
-        """
-        find_weights(self.weights)
-
-    def load(self) -> None:
-        """Read the weights into the network, once.
-
-        Raises:
-            WeightsMissing: If there is no weight file.
-            WeightsMismatch: If the file is not a YAMNet.
-        """
-        path = find_weights(self.weights)
-        if path != self._weights_path:
-            self.network.load_state_dict(read_weights(path))
-            self.network.eval()
-            self._weights_path = path
+        self.log_mel = AudioSetLogMel(_LOG_OFFSET)
 
     def settings(self) -> dict[str, object]:
         """Return the checksum of the weight file; the front end itself has no options."""
-        return {"front_end": "yamnet", "revision": 1, "weights_sha256": weights_checksum(find_weights(self.weights))}
+        return {"front_end": "yamnet", "revision": 1, "weights_sha256": self.weights_sha256()}
 
     @torch.inference_mode()
     def frames(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frame feature"]:
         """Embed waveforms at 16 kHz."""
+        self.load()
         patches = self.patches(waveform)
         embeddings = [self.network.embed(part) for part in patches.flatten(0, 1).split(self.patches_per_batch)]
         return torch.cat(embeddings).reshape(*patches.shape[:2], self.frame_dim)
@@ -95,54 +73,15 @@ class YamNet(FrontEnd):
 
     def patches(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch patch frame mel"]:
         """Cut the log-mel spectrogram of zero-padded waveforms into overlapping patches."""
-        self.load()
-        spectrogram: Tensor = self.log_mel(pad_to_whole_patches(waveform))
-        patches: Tensor = spectrogram.unfold(1, PATCH_FRAMES, PATCH_HOP_FRAMES)
-        return patches.transpose(2, 3)
+        return cut_patches(self.log_mel(pad_to_whole_patches(waveform)), PATCH_HOP_FRAMES)
 
 
 def pad_to_whole_patches(waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch padded"]:
     """Append zeros until the last patch is complete."""
-    first = (PATCH_FRAMES - 1) * _HOP_SAMPLES + _WINDOW_SAMPLES
-    hop = PATCH_HOP_FRAMES * _HOP_SAMPLES
+    first = samples_of(PATCH_FRAMES)
+    hop = PATCH_HOP_FRAMES * HOP_SAMPLES
     num_more = max(0, math.ceil((waveform.shape[1] - first) / hop))
     return F.pad(waveform, (0, first + num_more * hop - waveform.shape[1]))
-
-
-class YamNetLogMel(nn.Module):
-    """ln(mel + 0.001) frames of the release, in float."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spectrogram = torchaudio.transforms.Spectrogram(
-            n_fft=_FFT_SAMPLES, win_length=_WINDOW_SAMPLES, hop_length=_HOP_SAMPLES, power=1.0, center=False
-        )
-        self.register_buffer("mel_filters", mel_triangles(), persistent=False)
-        self.mel_filters: Tensor
-
-    def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frame mel"]:
-        """Compute one frame for each 10 ms at which a whole 25 ms window fits."""
-        # torch centres the window in the FFT frame; the release puts it first. The magnitude is the same
-        # once the frame starts as much earlier.
-        margin = (_FFT_SAMPLES - _WINDOW_SAMPLES) // 2
-        magnitude = self.spectrogram(F.pad(waveform, (margin, margin)))
-        return torch.log(magnitude.transpose(1, 2) @ self.mel_filters + _LOG_OFFSET)
-
-
-def mel_triangles() -> Float[Tensor, "bin mel"]:
-    """Build 64 HTK-mel filters over 125-7500 Hz whose slopes are linear in mel, not in Hz.
-
-    The row of the DC bin is zero. torchaudio's filters are linear in Hz, which is why they can't serve.
-    """
-    hertz = torch.linspace(0, YamNet.sample_rate_hz / 2, _FFT_SAMPLES // 2 + 1, dtype=torch.float64)
-    mel = 1127.0 * torch.log1p(hertz / 700.0)
-    low, high = (1127.0 * math.log1p(edge / 700.0) for edge in (125.0, 7500.0))
-    edges = torch.linspace(low, high, _NUM_MELS + 2, dtype=torch.float64)
-    rising = (mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - mel[:, None]) / (edges[2:] - edges[1:-1])
-    filters = torch.minimum(rising, falling).clamp(min=0)
-    filters[0] = 0
-    return filters.float()
 
 
 class YamNetNetwork(nn.Module):

@@ -3,20 +3,14 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import torch
 from torch import Tensor, nn
 
 from lightning_modules.frontends import YamNet
-from lightning_modules.frontends.yamnet import (
-    PATCH_FRAMES,
-    YamNetLogMel,
-    YamNetNetwork,
-    mel_triangles,
-    pad_to_whole_patches,
-)
+from lightning_modules.frontends.audioset_log_mel import PATCH_FRAMES
+from lightning_modules.frontends.yamnet import YamNetNetwork, pad_to_whole_patches
 from tests.conftest import SHARED
 
 TFLITE = SHARED / "weights" / "yamnet.tflite"
@@ -38,39 +32,12 @@ def clips_of(category: str) -> list[Path]:
     return [ESC10 / "audio" / f"{Path(row['filename']).stem}.ogg" for row in rows]
 
 
-def test_mel_triangles_are_linear_in_mel_and_leave_out_dc() -> None:
-    filters = mel_triangles().double()
-    assert filters.shape == (257, 64)
-    assert bool((filters >= 0).all())
-    assert float(filters.max()) <= 1
-    assert bool((filters[0] == 0).all())
-    # Within the band, neighbouring triangles that are linear in mel sum to one at every frequency.
-    hertz = torch.linspace(0, 8000, 257)
-    inner = (hertz > 160) & (hertz < 7200)
-    torch.testing.assert_close(
-        filters[inner].sum(dim=1), torch.ones(int(inner.sum()), dtype=torch.float64), atol=1e-5, rtol=0
-    )
-    assert bool((filters[hertz > 7500] == 0).all())
-
-
 @pytest.mark.parametrize(("seconds", "patches"), [(0.01, 1), (0.975, 1), (0.98, 2), (1.455, 2), (5.0, 10), (10.0, 20)])
 def test_waveforms_are_padded_to_whole_patches(seconds: float, patches: int) -> None:
     padded = pad_to_whole_patches(torch.ones(1, round(seconds * 16_000)))
-    frames = YamNetLogMel()(padded).shape[1]
+    frames = YamNet().log_mel(padded).shape[1]
     assert (frames - PATCH_FRAMES) % 48 == 0
     assert 1 + (frames - PATCH_FRAMES) // 48 == patches
-
-
-def test_log_mel_of_a_sine_peaks_in_its_band_at_its_time() -> None:
-    time = torch.arange(16_000) / 16_000
-    waveform = torch.where(time < 0.5, torch.sin(2 * torch.pi * 1000 * time), torch.zeros(()))
-    log_mel = YamNetLogMel()(waveform[None])[0]
-    assert log_mel.shape == (98, 64)  # 1 + (16000 - 400) // 160
-    centre = int(mel_triangles()[round(1000 / 31.25)].argmax())
-    assert int(log_mel[10].argmax()) == centre
-    # frame 49 covers samples 7840 to 8240 and still hears the sine, frame 50 starts at 8000 and doesn't
-    assert float(log_mel[49, centre]) > 0
-    assert float(log_mel[50:].max()) == pytest.approx(np.log(0.001), abs=1e-4)
 
 
 def test_stride_two_pads_as_tensorflow_does() -> None:

@@ -1,23 +1,22 @@
 """Weight files: both releases convert, anything else is refused with a reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import torch
 
-from lightning_modules.frontends import YamNet, yamnet_weights
-from lightning_modules.frontends.yamnet import YamNetNetwork
-from lightning_modules.frontends.yamnet_weights import (
+from lightning_modules.frontends import YamNet
+from lightning_modules.frontends.pretrained import (
     WeightsMismatch,
-    WeightsMissing,
     convert_weights,
     find_weights,
-    fold_batch_norm,
     read_weights,
     weights_checksum,
 )
+from lightning_modules.frontends.yamnet import YamNetNetwork
+from lightning_modules.frontends.yamnet_weights import RELEASE
 
 
 def write_keras_release(path: Path, seed: int = 0) -> dict[str, np.ndarray]:
@@ -53,22 +52,10 @@ def write_keras_release(path: Path, seed: int = 0) -> dict[str, np.ndarray]:
     return arrays
 
 
-def test_folding_gives_the_same_output_as_convolution_and_normalisation() -> None:
-    torch.manual_seed(0)
-    image = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    kernel = torch.randn(4, 3, 3, 3, dtype=torch.float64)
-    mean, variance, beta = torch.randn(4).double(), torch.rand(4).double() + 0.1, torch.randn(4).double()
-    expected = torch.nn.functional.batch_norm(
-        torch.nn.functional.conv2d(image, kernel), mean, variance, bias=beta, weight=torch.ones(4).double(), eps=1e-4
-    )
-    weight, bias = fold_batch_norm(kernel, mean, variance, beta)
-    torch.testing.assert_close(torch.nn.functional.conv2d(image, weight, bias), expected, atol=1e-12, rtol=0)
-
-
 def test_keras_release_converts(tmp_path: Path) -> None:
     arrays = write_keras_release(tmp_path / "yamnet.h5")
-    convert_weights(tmp_path / "yamnet.h5", tmp_path / "out" / "yamnet.safetensors")
-    state = read_weights(tmp_path / "out" / "yamnet.safetensors")
+    convert_weights(RELEASE, tmp_path / "yamnet.h5", tmp_path / "out" / "yamnet.safetensors")
+    state = read_weights(RELEASE, tmp_path / "out" / "yamnet.safetensors")
     YamNetNetwork().load_state_dict(state)
     kernel = arrays["layer3/depthwise_conv/layer3/depthwise_conv/depthwise_kernel:0"]
     variance = arrays["layer3/depthwise_conv/bn/layer3/depthwise_conv/bn/moving_variance:0"]
@@ -83,7 +70,7 @@ def test_a_layer_that_is_missing_is_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "yamnet.h5", "a") as file:
         del file["layer7"]
     with pytest.raises(WeightsMismatch, match="layer7/depthwise_conv"):
-        read_weights(tmp_path / "yamnet.h5")
+        read_weights(RELEASE, tmp_path / "yamnet.h5")
 
 
 def test_another_shape_is_refused(tmp_path: Path) -> None:
@@ -93,59 +80,30 @@ def test_another_shape_is_refused(tmp_path: Path) -> None:
         file["dense/dense/kernel:0"] = np.zeros((1024, 527), np.float32)
         file["dense/dense/bias:0"] = np.zeros(527, np.float32)
     with pytest.raises(WeightsMismatch, match=r"expected shape \(521,\), found \(527,\)"):
-        read_weights(tmp_path / "yamnet.h5")
+        read_weights(RELEASE, tmp_path / "yamnet.h5")
 
 
 @pytest.mark.parametrize("name", ["yamnet.h5", "yamnet.safetensors"])
 def test_a_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
     write_keras_release(tmp_path / "yamnet.h5")
-    convert_weights(tmp_path / "yamnet.h5", tmp_path / "yamnet.safetensors")
+    convert_weights(RELEASE, tmp_path / "yamnet.h5", tmp_path / "yamnet.safetensors")
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(WeightsMismatch, match=r"can't be read|tensors differ"):
-        read_weights(tmp_path / name)
+        read_weights(RELEASE, tmp_path / name)
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "yamnet.onnx").write_bytes(b"")
     with pytest.raises(WeightsMismatch, match=r"one of \.safetensors, \.h5, \.tflite"):
-        read_weights(tmp_path / "yamnet.onnx")
+        read_weights(RELEASE, tmp_path / "yamnet.onnx")
 
 
-def test_a_path_or_variable_is_used_as_it_is(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_keras_release(in_tmp / "mine.h5")
-    assert find_weights("mine.h5") == Path("mine.h5")
-    monkeypatch.setenv("EARMARK_YAMNET_WEIGHTS", "mine.h5")
-    assert find_weights(None) == Path("mine.h5")
-    monkeypatch.setenv("EARMARK_YAMNET_WEIGHTS", "absent.h5")
-    with pytest.raises(WeightsMissing, match=r"absent\.h5 \(named by \$EARMARK_YAMNET_WEIGHTS\)"):
-        find_weights(None)
-    with pytest.raises(WeightsMissing, match="named by the config or command line"):
-        find_weights("typo.h5")
-
-
-def test_the_release_is_fetched_verified_and_converted(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = in_tmp / "release.h5"
-    write_keras_release(release)
-    monkeypatch.setattr(yamnet_weights, "RELEASE_URL", release.as_uri())
-    monkeypatch.setattr(yamnet_weights, "RELEASE_SHA256", weights_checksum(release))
-    assert find_weights(None) == Path("checkpoints/yamnet.safetensors")
+def test_the_keras_release_is_fetched_verified_and_converted(in_tmp: Path) -> None:
+    write_keras_release(in_tmp / "release.h5")
+    release = replace(RELEASE, url=(in_tmp / "release.h5").as_uri(), sha256=weights_checksum(in_tmp / "release.h5"))
+    assert find_weights(release, None) == Path("checkpoints/yamnet.safetensors")
     assert [path.name for path in Path("checkpoints").iterdir()] == ["yamnet.safetensors"]
-
-
-def test_another_file_at_the_address_is_refused(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = in_tmp / "release.h5"
-    write_keras_release(release)
-    monkeypatch.setattr(yamnet_weights, "RELEASE_URL", release.as_uri())
-    with pytest.raises(WeightsMismatch, match="is not the release expected"):
-        find_weights(None)
-    assert not Path("checkpoints/yamnet.safetensors").exists()
-
-
-def test_no_network_says_where_to_put_the_weights(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yamnet_weights, "RELEASE_URL", (in_tmp / "nothing-here.h5").as_uri())
-    with pytest.raises(WeightsMissing, match=r"--data\.frontend\.weights.*EARMARK_YAMNET_WEIGHTS.*demo\.yaml"):
-        find_weights(None)
 
 
 def test_settings_change_with_the_weights(tmp_path: Path) -> None:
