@@ -4,6 +4,18 @@ from datamodules.audio_folder import AudioFolder
 from datamodules.base import AudioItem, EmbeddingDataModule, Roles
 from datamodules.errors import DatasetError
 from datamodules.esc50 import Esc50
+from datamodules.fsd_kaggle2018 import FsdKaggle2018
+from datamodules.precomputed import PrecomputedEmbeddings
 from datamodules.rendered_events import RenderedEvents
 
-__all__ = ["AudioFolder", "AudioItem", "DatasetError", "EmbeddingDataModule", "Esc50", "RenderedEvents", "Roles"]
+__all__ = [
+    "AudioFolder",
+    "AudioItem",
+    "DatasetError",
+    "EmbeddingDataModule",
+    "Esc50",
+    "FsdKaggle2018",
+    "PrecomputedEmbeddings",
+    "RenderedEvents",
+    "Roles",
+]

@@ -113,9 +113,8 @@ class AudioFolder(EmbeddingDataModule):
             SplitError: If there is no query or no database left, or a recording is on both sides.
         """
         recordings = np.array([item.recording for item in items])
-        labels = np.array([item.label for item in items])
         if self.split_file is None:
-            is_query = self._draw_recordings(labels, recordings, usable, self.split_seed)
+            is_query = self.draw_recordings(items, usable, self.query_fraction, self.split_seed)
         else:
             is_query = np.array([item.subset == "query" for item in items])
         query, database = np.flatnonzero(usable & is_query), np.flatnonzero(usable & ~is_query)
@@ -131,7 +130,7 @@ class AudioFolder(EmbeddingDataModule):
             )
         train = self.draw_labelled(items, database)
         free = usable & ~is_query & ~np.isin(recordings, recordings[train])
-        in_val = self._draw_recordings(labels, recordings, free, self.split_seed + 1)
+        in_val = self.draw_recordings(items, free, self.query_fraction, self.split_seed + 1)
         val_query = np.flatnonzero(free & in_val)
         val_database = np.setdiff1d(database, val_query)
         return Roles(train, query, database, val_query, val_database)
@@ -177,17 +176,3 @@ class AudioFolder(EmbeddingDataModule):
                     f"{path}, line {line}: split must be query or database; found {row['split']!r}."
                 )
         return {row["filename"]: row for row in rows}
-
-    def _draw_recordings(
-        self, labels: np.ndarray, recordings: np.ndarray, candidates: np.ndarray, seed: int
-    ) -> np.ndarray:
-        """Mask of the items whose recordings are drawn, `query_fraction` of each class's."""
-        generator = np.random.default_rng(seed)
-        drawn: list[str] = []
-        for label in range(len(self.class_names)):
-            names = np.unique(recordings[candidates & (labels == label)])
-            if len(names) > 1:
-                drawn += generator.choice(
-                    names, max(1, round(self.query_fraction * len(names))), replace=False
-                ).tolist()
-        return np.isin(recordings, drawn)

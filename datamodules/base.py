@@ -19,10 +19,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler
 
 from datamodules.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
 from datamodules.errors import SplitError
+from datamodules.feature_dataset import FeatureDataset, pass_batch
+from datamodules.precomputed import PrecomputedEmbeddings
 
 _logger = logging.getLogger(__name__)
 
@@ -68,46 +70,11 @@ class Roles:
     val_database: np.ndarray
 
 
-class FeatureDataset(Dataset[dict[str, Tensor]]):
-    """Items of one role, fetched a whole batch at a time.
-
-    Args:
-        features: Feature of every item of the corpus, [item, feature].
-        labels: Class of every item of the corpus.
-        item_indices: Positions of the items of this role.
-    """
-
-    def __init__(self, features: np.ndarray, labels: np.ndarray, item_indices: np.ndarray) -> None:
-        self._features = features
-        self._labels = labels
-        self.item_indices = item_indices
-
-    def __len__(self) -> int:
-        return len(self.item_indices)
-
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
-        return {name: value[0] for name, value in self.__getitems__([position]).items()}
-
-    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        """Return the batch of these items."""
-        index = self.item_indices[np.asarray(positions)]
-        return {
-            "feature": torch.from_numpy(np.ascontiguousarray(self._features[index], dtype=np.float32)),
-            "label": torch.from_numpy(self._labels[index]),
-            "item_index": torch.from_numpy(index),
-        }
-
-
-def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Collate nothing: `FeatureDataset.__getitems__` has put the batch together."""
-    return batch
-
-
 class EmbeddingDataModule(pl.LightningDataModule, ABC):
     """Serve the cached embeddings of a corpus by role.
 
     Args:
-        frontend: Frozen front end that embeds the clips.
+        frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch.
         passes_per_epoch: Times the labelled items are gone through in one epoch; a small labelled set makes short
@@ -136,7 +103,7 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         super().__init__()
         if not 0 < label_fraction <= 1:
             raise SplitError(f"label_fraction must be above 0 and at most 1; got {label_fraction}.")
-        self.frontend = cast(WaveformFrontEnd, frontend)
+        self.frontend = cast(WaveformFrontEnd | PrecomputedEmbeddings, frontend)
         self.cache_dir = Path(cache_dir)
         self.batch_size = batch_size
         self.passes_per_epoch = passes_per_epoch
@@ -288,7 +255,33 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
             drawn.append(generator.choice(candidates, wanted, replace=False))
         return np.sort(np.concatenate(drawn))
 
+    def draw_recordings(
+        self, items: Sequence[AudioItem], candidates: np.ndarray, fraction: float, seed: int
+    ) -> np.ndarray:
+        """Draw whole recordings, a fraction of each class's; none of a class that has but one.
+
+        Args:
+            items: Every clip.
+            candidates: Mask of the items to draw from.
+            fraction: Share of the recordings of each class, at least one recording.
+            seed: Seed of the draw.
+
+        Returns:
+            Mask of the items of the recordings drawn, candidates or not.
+        """
+        labels = np.array([item.label for item in items])
+        recordings = np.array([item.recording for item in items])
+        generator = np.random.default_rng(seed)
+        drawn: list[str] = []
+        for label in range(self.num_classes):
+            names = np.unique(recordings[candidates & (labels == label)])
+            if len(names) > 1:
+                drawn += generator.choice(names, max(1, round(fraction * len(names))), replace=False).tolist()
+        return np.isin(recordings, drawn)
+
     def _open_cache(self) -> EmbeddingCache:
+        if isinstance(self.frontend, PrecomputedEmbeddings):
+            return self.frontend.select([item.name for item in self.items], self.on_bad_audio)
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         paths = [item.path for item in self.items]
         return open_or_make_cache(

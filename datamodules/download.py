@@ -16,6 +16,10 @@ from datamodules.errors import ChecksumMismatch, DatasetMissing, UnsafeArchive
 
 _logger = logging.getLogger(__name__)
 
+_ALGORITHMS = ("sha256", "md5")
+# macOS adds it to the archives it makes; it is not kept.
+_FINDER_FOLDER = "__MACOSX"
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -24,8 +28,8 @@ class Archive:
     Attributes:
         name: The corpus.
         url: Where it is.
-        num_bytes: Its size.
-        sha256: Its checksum.
+        num_bytes: Its size; None where it is not published, the server then says it.
+        checksum: Algorithm and digest as published, `sha256:...` or `md5:...`.
         license: What it may be used for.
         citation: Whom to cite.
         top_folder: The one folder that holds everything in it.
@@ -33,8 +37,8 @@ class Archive:
 
     name: str
     url: str
-    num_bytes: int
-    sha256: str
+    num_bytes: int | None
+    checksum: str
     license: str
     citation: str
     top_folder: str
@@ -59,29 +63,39 @@ def fetch_archive(archive: Archive, destination: Path, how_to_name: str) -> None
             return
         file = destination.with_name(f"{destination.name}.zip")
         _logger.warning(
-            "Fetching %s: %.0f MB, licence %s, from %s to %s (unpacked beside it). Please cite %s.",
-            archive.name, archive.num_bytes / 1e6, archive.license, archive.url, destination.resolve(),
-            archive.citation,
+            "Fetching %s: %s, licence %s, from %s to %s (unpacked beside it). Please cite %s.",
+            archive.name, _size(archive), archive.license, archive.url, destination.resolve(), archive.citation,
         )  # fmt: skip
         if not file.is_file():
             _download(archive, file, how_to_name)
-        verify_file(file, archive.sha256)
+        verify_file(file, archive.checksum)
         unpack_zip(file, archive.top_folder, destination)
         file.unlink()
 
 
-def verify_file(path: Path, sha256: str) -> None:
+def verify_file(path: Path, checksum: str) -> None:
     """Compare a file's checksum.
 
+    Args:
+        path: The file.
+        checksum: Algorithm and digest, `sha256:...` or `md5:...`.
+
     Raises:
+        ValueError: If `checksum` names another algorithm or none.
         ChecksumMismatch: If it differs.
     """
+    algorithm, _, expected = checksum.partition(":")
+    if algorithm not in _ALGORITHMS:
+        raise ValueError(
+            f"A checksum is algorithm:digest with one of {', '.join(_ALGORITHMS)}; got {checksum!r}. Write "
+            f"{_ALGORITHMS[0]}: before the digest."
+        )
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
         raise ChecksumMismatch(
-            f"{path}: expected SHA-256 {sha256}, found {found}. Delete the file and try again; if the release itself "
-            "has changed, unpack it yourself and name its folder."
+            f"{path}: expected {algorithm} {expected}, found {found}. Delete the file and try again; if the release "
+            "itself has changed, unpack it yourself and name its folder."
         )
 
 
@@ -113,11 +127,16 @@ def _refuse_unsafe_members(archive: zipfile.ZipFile, path: Path, top_folder: str
     for member in archive.infolist():
         parts = Path(member.filename).parts
         is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-        if not parts or parts[0] != top_folder or ".." in parts or Path(member.filename).is_absolute() or is_link:
+        in_folder = bool(parts) and parts[0] in (top_folder, _FINDER_FOLDER) and ".." not in parts
+        if not in_folder or Path(member.filename).is_absolute() or is_link:
             raise UnsafeArchive(
                 f"{path}: expected every member inside {top_folder}/, found {member.filename!r}. Delete the "
                 "file; don't unpack it."
             )
+
+
+def _size(archive: Archive) -> str:
+    return "size as the server says" if archive.num_bytes is None else f"{archive.num_bytes / 1e6:.0f} MB"
 
 
 def _download(archive: Archive, file: Path, how_to_name: str) -> None:

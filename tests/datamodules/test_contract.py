@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules import AudioFolder, EmbeddingDataModule, Esc50, RenderedEvents
-from datamodules.base import FeatureDataset
+from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, RenderedEvents
 from datamodules.event_synthesis import EVENTS
+from datamodules.feature_dataset import FeatureDataset
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
+from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
 
 LABELS_PER_CLASS = 2
 ROLES = ("train", "query", "database", "val_query", "val_database")
@@ -46,7 +47,18 @@ def _rendered(root: Path, **options: object) -> EmbeddingDataModule:
     return RenderedEvents(CountingFrontEnd(), str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
 
 
-NUM_CLASSES = {_esc50: 5, _esc10: 2, _superclasses: 5, _audio_folder: 4, _split_folder: 4, _rendered: len(EVENTS)}
+def _fsd_kaggle2018(root: Path, **options: object) -> EmbeddingDataModule:
+    return FsdKaggle2018(CountingFrontEnd(), str(root / "fsd"), **options)  # type: ignore[arg-type]
+
+
+def _kaggles_copy(root: Path, **options: object) -> EmbeddingDataModule:
+    return FsdKaggle2018(CountingFrontEnd(), str(root / "kaggle"), **options)  # type: ignore[arg-type]
+
+
+NUM_CLASSES = {
+    _esc50: 5, _esc10: 2, _superclasses: 5, _audio_folder: 4, _split_folder: 4, _fsd_kaggle2018: 4, _kaggles_copy: 3,
+    _rendered: len(EVENTS),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +66,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpora")
     make_esc50(folder / "esc50", 5, 4, seconds=0.1)
     make_audio_folder(folder / "folder", 4, 10, seconds=0.1, with_split=True)
+    make_fsd_kaggle2018(folder / "fsd", 4, seconds=0.1)
+    make_fsd_kaggle2018(folder / "kaggle", seconds=0.1, layout="kaggle")
     return folder
 
 

@@ -1,5 +1,6 @@
 """An archive is verified before it is unpacked, and never leaves half a corpus behind."""
 
+import dataclasses
 import hashlib
 import zipfile
 from pathlib import Path
@@ -20,9 +21,13 @@ def _zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_S
     return path
 
 
-def _archive(path: Path, sha256: str | None = None) -> Archive:
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "0" * 64
-    return Archive("Tiny", path.as_uri(), 1, sha256 or found, "CC0", "Nobody 2020", TOP)
+def _checksum(path: Path, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, path.read_bytes()).hexdigest()}"
+
+
+def _archive(path: Path, checksum: str | None = None) -> Archive:
+    found = _checksum(path) if path.is_file() else f"sha256:{'0' * 64}"
+    return Archive("Tiny", path.as_uri(), 1_000_000, checksum or found, "CC0", "Nobody 2020", TOP)
 
 
 def _names(folder: Path) -> set[str]:
@@ -41,7 +46,14 @@ def test_good_archive_becomes_the_folder_and_nothing_else_stays(tmp_path: Path) 
 def test_licence_size_and_citation_are_said_before_fetching(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
     fetch_archive(_archive(source), tmp_path / "tiny", "--data.root DIR")
-    assert all(word in caplog.text for word in ("CC0", "Nobody 2020", "MB", source.as_uri()))
+    assert all(word in caplog.text for word in ("CC0", "Nobody 2020", "1 MB", source.as_uri()))
+
+
+def test_a_size_that_is_not_published_is_left_to_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
+    fetch_archive(dataclasses.replace(_archive(source), num_bytes=None), tmp_path / "tiny", "--data.root DIR")
+    assert "size as the server says" in caplog.text
+    assert (tmp_path / "tiny" / "a").is_file()
 
 
 def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
@@ -54,7 +66,7 @@ def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_file_fetched_before_is_not_fetched_again(tmp_path: Path) -> None:
     source = _zip(tmp_path / "tiny.zip", {f"{TOP}/a": b"1"})
-    archive = Archive("Tiny", "file:///nowhere/at-all.zip", 1, _archive(source).sha256, "CC0", "Nobody 2020", TOP)
+    archive = Archive("Tiny", "file:///nowhere/at-all.zip", 1, _checksum(source), "CC0", "Nobody 2020", TOP)
     fetch_archive(archive, tmp_path / "tiny", "--data.root DIR")
     assert (tmp_path / "tiny" / "a").read_bytes() == b"1"
 
@@ -62,18 +74,27 @@ def test_a_file_fetched_before_is_not_fetched_again(tmp_path: Path) -> None:
 def test_wrong_checksum_is_refused_before_unpacking(tmp_path: Path) -> None:
     source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
     destination = tmp_path / "data" / "tiny"
-    with pytest.raises(ChecksumMismatch, match=r"expected SHA-256 f{64}, found [0-9a-f]{64}\. Delete the file"):
-        fetch_archive(_archive(source, sha256="f" * 64), destination, "--data.root DIR")
+    with pytest.raises(ChecksumMismatch, match=r"expected sha256 f{64}, found [0-9a-f]{64}\. Delete the file"):
+        fetch_archive(_archive(source, f"sha256:{'f' * 64}"), destination, "--data.root DIR")
     assert not destination.exists()
 
 
-def test_checksum_is_that_of_the_whole_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_checksum_is_that_of_the_whole_file(tmp_path: Path, algorithm: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
-    assert verify_file(path, hashlib.sha256(CONTENT).hexdigest()) is None  # type: ignore[func-returns-value]
+    checksum = _checksum(path, algorithm)
+    assert verify_file(path, checksum) is None  # type: ignore[func-returns-value]
     path.write_bytes(CONTENT + b"x")
-    with pytest.raises(ChecksumMismatch, match="file: expected"):
-        verify_file(path, hashlib.sha256(CONTENT).hexdigest())
+    with pytest.raises(ChecksumMismatch, match=f"file: expected {algorithm} "):
+        verify_file(path, checksum)
+
+
+@pytest.mark.parametrize("checksum", ["0" * 64, f"sha1:{'0' * 40}", ""])
+def test_checksum_without_a_known_algorithm_is_refused(tmp_path: Path, checksum: str) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    with pytest.raises(ValueError, match=r"one of sha256, md5; got .*Write sha256:"):
+        verify_file(tmp_path / "file", checksum)
 
 
 def test_unreachable_address_says_what_to_do(tmp_path: Path) -> None:
@@ -96,6 +117,12 @@ def test_member_outside_the_top_folder_is_refused(tmp_path: Path, name: str) -> 
         unpack_zip(source, TOP, tmp_path / "data" / "tiny")
     assert name in str(caught.value)
     assert _names(tmp_path) == {"release.zip"}
+
+
+def test_what_finder_adds_is_dropped(tmp_path: Path) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1", f"__MACOSX/{TOP}/._a": b"2"})
+    unpack_zip(source, TOP, tmp_path / "tiny")
+    assert _names(tmp_path) == {"release.zip", "tiny/a"}
 
 
 def test_link_is_refused(tmp_path: Path) -> None:

@@ -308,7 +308,7 @@ def _archive_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = root.parent / "release" / "ESC-50-master"
     shutil.copytree(root, release)
     file = Path(shutil.make_archive(str(root.parent / "master"), "zip", release.parent, "ESC-50-master"))
-    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    checksum = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     archive = Archive("ESC-50", file.as_uri(), 1, checksum, "CC BY-NC 3.0", "Piczak 2015", "ESC-50-master")
     monkeypatch.setattr(esc50_module, "ARCHIVE", archive)
 

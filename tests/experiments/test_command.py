@@ -17,6 +17,7 @@ from experiments.command import CONFIG_FOLDER, ConfigNotFound, EarmarkCli, find_
 from tests.lightning_modules.frontends.test_yamnet_weights import write_keras_release
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
+from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGS = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
@@ -97,18 +98,22 @@ def save(cli: EarmarkCli, folder: Path) -> Path:
 @pytest.mark.parametrize("config", sorted(path.name for path in (CONFIG_FOLDER / "data").glob("*.yaml")))
 def test_data_configs_layer_over_a_model(config: str, in_tmp: Path) -> None:
     write_keras_release(in_tmp / "yamnet.h5")
-    root = (
-        make_audio_folder(in_tmp / "corpus")
-        if config == "audio_folder.yaml"
-        else make_esc50(in_tmp / "corpus", num_classes=50 if config == "esc10.yaml" else 3, clips_per_fold=1)
-    )
+    if config == "audio_folder.yaml":
+        root = make_audio_folder(in_tmp / "corpus")
+    elif config == "fsd_kaggle2018.yaml":
+        root = make_fsd_kaggle2018(in_tmp / "corpus")
+    else:
+        root = make_esc50(in_tmp / "corpus", num_classes=50 if config == "esc10.yaml" else 3, clips_per_fold=1)
     cli = train.main(
         ["fit", "--config=dqn.yaml", f"--config=data/{config}", *QUIET, "--trainer.fast_dev_run=true",
          f"--data.root={root}", f"--data.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.labels_per_class=2",
          "--model.num_codewords=2", "--model.num_bits=4", f"--trainer.default_root_dir={in_tmp / 'run'}"]
     )  # fmt: skip
     assert cli.trainer.state.finished
-    expected = {"audio_folder.yaml": "corpus", "esc10.yaml": "ESC-10", "esc50.yaml": "ESC-50"}[config]
+    expected = {
+        "audio_folder.yaml": "corpus", "esc10.yaml": "ESC-10", "esc50.yaml": "ESC-50",
+        "fsd_kaggle2018.yaml": "FSDKaggle2018",
+    }[config]  # fmt: skip
     assert results(in_tmp / "run")[0]["data"] == expected
 
 

@@ -1,0 +1,43 @@
+"""Items of one role as batches; the features of the whole corpus are in memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class FeatureDataset(Dataset[dict[str, Tensor]]):
+    """Items of one role, fetched a whole batch at a time.
+
+    Args:
+        features: Feature of every item of the corpus, [item, feature].
+        labels: Class of every item of the corpus.
+        item_indices: Positions of the items of this role.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, item_indices: np.ndarray) -> None:
+        self._features = features
+        self._labels = labels
+        self.item_indices = item_indices
+
+    def __len__(self) -> int:
+        return len(self.item_indices)
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in self.__getitems__([position]).items()}
+
+    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Return the batch of these items."""
+        index = self.item_indices[np.asarray(positions)]
+        return {
+            "feature": torch.from_numpy(np.ascontiguousarray(self._features[index], dtype=np.float32)),
+            "label": torch.from_numpy(self._labels[index]),
+            "item_index": torch.from_numpy(index),
+        }
+
+
+def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collate nothing: `FeatureDataset.__getitems__` has put the batch together."""
+    return batch
