@@ -8,12 +8,11 @@ from typing import cast
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, Int
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from retrieval.index import Index
+from retrieval.codes import CodebookFit, Coder
+from retrieval.index import Index, exhaustive_index
 from retrieval.metrics import ScoringOptions, embedding_spread, evaluate_retrieval
 from retrieval.outputs import EmbeddedItems, RetrievalOutputs
 
@@ -79,17 +78,11 @@ class RetrievalModule(pl.LightningModule, ABC):
     reports need.
 
     Args:
-        optimizer: Makes the optimizer of the parameters.
-        lr_scheduler: Makes the learning-rate schedule, stepped once an epoch.
         scoring: Definitions of the scores.
     """
 
-    def __init__(
-        self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable, scoring: ScoringOptions
-    ) -> None:
+    def __init__(self, scoring: ScoringOptions) -> None:
         super().__init__()
-        self.make_optimizer = optimizer
-        self.make_lr_scheduler = lr_scheduler
         self.scoring = scoring
         self.retrieval_outputs: RetrievalOutputs | None = None
         self._collectors = nn.ModuleDict(
@@ -100,9 +93,29 @@ class RetrievalModule(pl.LightningModule, ABC):
     def forward(self, feature: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch embedding"]:
         """Embed features."""
 
+    @property
     @abstractmethod
+    def coder(self) -> Coder:
+        """What turns embeddings into codes."""
+
+    @property
+    def method_name(self) -> str:
+        """What reports call it."""
+        return type(self).__name__
+
     def build_index(self, items: EmbeddedItems) -> Index:
-        """Encode the database and return it searchable by embeddings."""
+        """Encode the database and return it searchable by embeddings, exhaustively."""
+        index = exhaustive_index(self.coder)
+        index.add(items.embedding, items.item_index)
+        return index
+
+    def fit_codebook(self, embeddings: Float[Tensor, "item embedding"]) -> CodebookFit | None:
+        """Fit the code to embeddings, from where it is; a code without codebooks returns nothing."""
+        return self.coder.fit(embeddings)
+
+    def codebook_tensors(self) -> list[Tensor]:
+        """Return what processes have to share after one of them fitted the code."""
+        return list(self.coder.state_dict().values())
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed one batch of queries (loader 0) or database items (loader 1)."""
@@ -123,11 +136,6 @@ class RetrievalModule(pl.LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         """Score the test queries and keep all that reports need."""
         self.retrieval_outputs = self._score("test")
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Make optimizer and schedule from the config."""
-        optimizer = self.make_optimizer(self.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
         role = ("query", "item")[dataloader_idx]

@@ -10,14 +10,13 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch, RetrievalModule
 from lightning_modules.losses import SimilarityLoss, quantization_loss
-from retrieval.codes import CodebookFit, ProductQuantizer, StraightThroughProductQuantizer
-from retrieval.index import AsymmetricIndex
+from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
 from retrieval.metrics import ScoringOptions
-from retrieval.outputs import EmbeddedItems
 
 
 class AudioDqn(RetrievalModule):
@@ -28,7 +27,7 @@ class AudioDqn(RetrievalModule):
         num_classes: Classes of the corpus; the data module gives it.
         network: Makes the network from the sizes of feature and embedding.
         similarity_loss: Draws embeddings of one class together, L of eq. (10).
-        quantizer: Makes the product quantizer from embedding size, number of books and codewords a book.
+        quantizer: Makes the product quantizer from embedding size, number of bits and codewords a book.
         optimizer: Makes the optimizer.
         lr_scheduler: Makes the learning-rate schedule, stepped once an epoch.
         num_bits: Length of a code, B = M log2 K*.
@@ -56,19 +55,14 @@ class AudioDqn(RetrievalModule):
         quantization_weight: float = 0.01,
         scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, scoring)
-        bits_per_book = num_codewords.bit_length() - 1
-        if num_bits % bits_per_book:
-            near = max(1, round(num_bits / bits_per_book)) * bits_per_book
-            raise ValueError(
-                f"num_bits must be a multiple of log2 num_codewords; got {num_bits} bits with {bits_per_book} bits a "
-                f"book. Try {near} bits."
-            )
+        super().__init__(scoring)
+        self.make_optimizer = optimizer
+        self.make_lr_scheduler = lr_scheduler
         embedding_dim = embedding_dim or 2 * num_bits
         self.num_bits = num_bits
         self.quantization_weight = quantization_weight
         self.network = network(input_dim, embedding_dim)
-        self.quantizer = quantizer(embedding_dim, num_bits // bits_per_book, num_codewords)
+        self.quantizer = quantizer(embedding_dim, num_bits, num_codewords)
         self.similarity_loss = similarity_loss
         self.similarity_loss.build(embedding_dim, num_classes)
 
@@ -94,19 +88,15 @@ class AudioDqn(RetrievalModule):
         )
         return loss
 
-    def build_index(self, items: EmbeddedItems) -> AsymmetricIndex:
-        """Encode the database; AQD search, eq. (13)."""
-        index = AsymmetricIndex(self.quantizer)
-        index.add(items.embedding, items.item_index)
-        return index
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Make optimizer and schedule from the config."""
+        optimizer = self.make_optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
-    def fit_codebook(self, embeddings: Float[Tensor, "item embedding"]) -> CodebookFit:
-        """Fit the codebooks to embeddings of the whole training set, from where they are."""
-        return self.quantizer.fit(embeddings)
-
-    def codebook_tensors(self) -> list[Tensor]:
-        """Return what processes have to share after one of them fitted the codebooks."""
-        return list(self.quantizer.state_dict().values())
+    @property
+    def coder(self) -> ProductQuantizer:
+        """The product quantizer; it is searched by AQD, eq. (13)."""
+        return self.quantizer
 
     def _loss_terms(self, embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         similarity = self.similarity_loss(embedding, label)

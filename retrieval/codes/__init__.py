@@ -1,6 +1,42 @@
 """Vector -> code."""
 
-from retrieval.codes.product import CodebookFit, ProductQuantizer
+from retrieval.codes.agh import AnchorGraphHash
+from retrieval.codes.base import BinaryHash, CodebookFit, Coder, Quantizer
+from retrieval.codes.bre import BinaryReconstructiveEmbedding
+from retrieval.codes.dsh import DensitySensitiveHash
+from retrieval.codes.itq import IterativeQuantization
+from retrieval.codes.klsh import KernelizedHash
+from retrieval.codes.lsh import RandomHyperplaneHash
+from retrieval.codes.opq import OptimizedProductQuantizer
+from retrieval.codes.pca_random_rotation import RotatedPcaHash
+from retrieval.codes.pca_sign import PcaSignHash
+from retrieval.codes.product import ProductQuantizer
+from retrieval.codes.residual import ResidualQuantizer
+from retrieval.codes.spectral import SpectralHash
+from retrieval.codes.storage import CoderFileError, load_coder, save_coder
 from retrieval.codes.straight_through import StraightThroughProductQuantizer
+from retrieval.codes.vq import VectorQuantizer
 
-__all__ = ["CodebookFit", "ProductQuantizer", "StraightThroughProductQuantizer"]
+__all__ = [
+    "AnchorGraphHash",
+    "BinaryHash",
+    "BinaryReconstructiveEmbedding",
+    "CodebookFit",
+    "Coder",
+    "CoderFileError",
+    "DensitySensitiveHash",
+    "IterativeQuantization",
+    "KernelizedHash",
+    "OptimizedProductQuantizer",
+    "PcaSignHash",
+    "ProductQuantizer",
+    "Quantizer",
+    "RandomHyperplaneHash",
+    "ResidualQuantizer",
+    "RotatedPcaHash",
+    "SpectralHash",
+    "StraightThroughProductQuantizer",
+    "VectorQuantizer",
+    "load_coder",
+    "save_coder",
+]

@@ -1,148 +1,93 @@
 """Product quantization (Jegou, Douze and Schmid, 2011), with codebooks that can be refitted while a model learns."""
 
 import math
-from dataclasses import dataclass
 
 import faiss
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
+
+from retrieval.codes.base import Quantizer
 
 # Under this many samples a codeword, faiss warns that k-means is poorly determined; reported, not enforced.
 SAMPLES_PER_CODEWORD_FLOOR = 39
 
 
-@dataclass(frozen=True)
-class CodebookFit:
-    """How well codebooks fit the vectors they were fitted on.
-
-    Attributes:
-        distortion: Mean squared distance of a vector to its decoding, eq. (7).
-        used_fraction: Share of codewords that at least one vector is assigned to.
-        perplexity: Exponential of the entropy of the codeword frequencies, mean over books; at most `num_codewords`.
-        samples_per_codeword: Vectors fitted on, divided by codewords of a book.
-    """
-
-    distortion: float
-    used_fraction: float
-    perplexity: float
-    samples_per_codeword: float
-
-
-class ProductQuantizer(nn.Module):
+class ProductQuantizer(Quantizer):
     """Cut a vector into `num_books` slices and replace each by the nearest of `num_codewords` codewords.
 
-    The codebooks are buffers of fixed shape, so a checkpoint restores them; they are zero until fitted. A
-    dimension that `num_books` does not divide is filled up with zeros, which cost nothing and never differ.
+    The codebooks are zero until fitted. A dimension that `num_books` does not divide is filled up with zeros, which
+    cost nothing and never differ.
 
     Args:
         dim: Size of the vectors.
-        num_books: Number of slices M.
+        num_bits: Length of a code, B = M log2 K*.
         num_codewords: Codewords a book, K*; a power of two.
         num_iterations: k-means iterations of a first fit.
         num_refit_iterations: k-means iterations of a fit that starts from the codebooks there are.
         seed: Seed of k-means' first centroids.
 
     Raises:
-        ValueError: If a size or a number of iterations is not positive, or `num_codewords` is not a power of two.
+        ValueError: If a size or a number of iterations is not positive, there are more books than dimensions,
+            `num_codewords` is not a power of two, or `num_bits` not a multiple of its logarithm.
     """
-
-    codebooks: Tensor
-    _is_fitted: Tensor
 
     def __init__(
         self,
         dim: int,
-        num_books: int,
+        num_bits: int,
         num_codewords: int = 256,
         num_iterations: int = 25,
         num_refit_iterations: int = 5,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if min(dim, num_books) < 1 or num_books > dim:
-            raise ValueError(f"num_books must be between 1 and dim; got {num_books} books for {dim} dimensions.")
-        if num_codewords < 2 or num_codewords & (num_codewords - 1):
-            raise ValueError(f"num_codewords must be a power of two; got {num_codewords}. Try 64 or 256.")
+        super().__init__(dim, num_bits, num_codewords)
+        if self.num_books > dim:
+            raise ValueError(
+                f"A book needs at least one dimension; got {self.num_books} books ({num_bits} bits) for {dim} "
+                "dimensions. Use fewer bits, or more codewords a book."
+            )
         if min(num_iterations, num_refit_iterations) < 1:
             raise ValueError(
                 f"k-means needs at least one iteration; got {num_iterations} and {num_refit_iterations} for a refit."
             )
-        self.dim = dim
-        self.num_books = num_books
-        self.num_codewords = num_codewords
         self.num_iterations = num_iterations
         self.num_refit_iterations = num_refit_iterations
         self.seed = seed
-        self.sub_dim = math.ceil(dim / num_books)
-        self._register_codebooks(torch.zeros(num_books, num_codewords, self.sub_dim))
-        self.register_buffer("_is_fitted", torch.tensor(False))
+        self.sub_dim = math.ceil(dim / self.num_books)
+        self._register_codebooks(torch.zeros(self.num_books, num_codewords, self.sub_dim))
 
     def _register_codebooks(self, codebooks: Float[Tensor, "book word sub"]) -> None:
         self.register_buffer("codebooks", codebooks)
 
-    @property
-    def num_bits(self) -> int:
-        """Length of a code, B = M log2 K*."""
-        return self.num_books * (self.num_codewords.bit_length() - 1)
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether the codebooks hold anything."""
-        return bool(self._is_fitted)
-
-    def fit(self, vectors: Float[Tensor, "item feature"]) -> CodebookFit:
+    def _fit(self, vectors: Float[Tensor, "item feature"]) -> None:
         """Fit each codebook by k-means, starting from the present codebooks if there are any.
 
         Codewords that end up without a vector are placed on the vectors worst represented, so that distortion
         falls and none is wasted. A refit never raises the distortion on the vectors given.
-
-        Args:
-            vectors: Training vectors, at least one a codeword.
-
-        Raises:
-            ValueError: If there are fewer vectors than codewords, or one is not finite.
         """
-        self._check_training_vectors(vectors)
         # k-means runs where faiss does, on the host; codebooks return to the device they were on.
-        slices = self.cut(vectors.detach().float()).cpu().transpose(0, 1).contiguous().numpy()
+        slices = self.cut(vectors).float().cpu().transpose(0, 1).contiguous().numpy()
         start = self.codebooks.detach().float().cpu().numpy() if self.is_fitted else [None] * self.num_books
         fitted = np.stack([self._fit_book(book, first) for book, first in zip(slices, start, strict=True)])
         with torch.no_grad():
             self.codebooks.copy_(torch.from_numpy(fitted))
-        self._is_fitted.fill_(True)
-        return self.describe_fit(vectors)
-
-    def describe_fit(self, vectors: Float[Tensor, "item feature"]) -> CodebookFit:
-        """Measure distortion and codeword usage on `vectors`.
-
-        Raises:
-            RuntimeError: If the codebooks are not fitted.
-        """
-        vectors = vectors.detach().to(self.codebooks.dtype)
-        codes = self.encode(vectors)
-        counts = torch.stack([torch.bincount(book, minlength=self.num_codewords) for book in codes.T]).double()
-        frequency = counts / counts.sum(dim=1, keepdim=True)
-        entropy = torch.special.entr(frequency).sum(dim=1)
-        return CodebookFit(
-            distortion=float((vectors - self.decode(codes).detach()).square().sum(dim=1).mean()),
-            used_fraction=float((counts > 0).double().mean()),
-            perplexity=float(entropy.exp().mean()),
-            samples_per_codeword=len(vectors) / self.num_codewords,
-        )
 
     def encode(self, vectors: Float[Tensor, "item feature"]) -> Int[Tensor, "item book"]:
         """Assign each slice to its nearest codeword; of equally near ones, to the first.
 
         Raises:
             RuntimeError: If the codebooks are not fitted.
+            ValueError: If the vectors have another size than `dim`, or one is not finite.
         """
+        self.check_is_fitted()
+        self.check_vectors(vectors)
         return self.lookup_distances(vectors).argmin(dim=2)
 
     def decode(self, codes: Int[Tensor, "item book"]) -> Float[Tensor, "item feature"]:
         """Concatenate the codewords that a code names, C h of eq. (11)."""
-        return self._concatenate(self.codebooks[torch.arange(self.num_books, device=codes.device), codes])
+        return self._concatenate(self._codewords(codes))
 
     def lookup_distances(self, queries: Float[Tensor, "query feature"]) -> Float[Tensor, "query book word"]:
         """Tabulate squared distances between query slices and codewords.
@@ -156,8 +101,7 @@ class ProductQuantizer(nn.Module):
         Raises:
             RuntimeError: If the codebooks are not fitted.
         """
-        if not self.is_fitted:
-            raise RuntimeError("The codebooks are not fitted; call fit(vectors), or load a checkpoint that has them.")
+        self.check_is_fitted()
         slices = self.cut(queries)
         # ||x||^2 - 2 x.c + ||c||^2 as one batched product; the clamp undoes rounding below zero.
         cross = torch.einsum("qbs,bws->qbw", slices, self.codebooks)
@@ -165,30 +109,21 @@ class ProductQuantizer(nn.Module):
         return (squares - 2 * cross).clamp(min=0)
 
     def cut(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item book sub"]:
-        """Cut vectors into slices, filling the last up with zeros.
+        """Cut vectors into slices in the codebooks' precision, filling the last up with zeros.
 
         Raises:
             ValueError: If the vectors have another size than `dim`.
         """
         if vectors.shape[1] != self.dim:
             raise ValueError(f"Expected vectors of {self.dim} dimensions; got {vectors.shape[1]}.")
-        filled = torch.nn.functional.pad(vectors, (0, self.num_books * self.sub_dim - self.dim))
+        filled = torch.nn.functional.pad(vectors.to(self.codebooks), (0, self.num_books * self.sub_dim - self.dim))
         return filled.reshape(len(filled), self.num_books, self.sub_dim)
+
+    def _codewords(self, codes: Int[Tensor, "item book"]) -> Float[Tensor, "item book sub"]:
+        return self.codebooks[torch.arange(self.num_books, device=codes.device), codes]
 
     def _concatenate(self, slices: Float[Tensor, "item book sub"]) -> Float[Tensor, "item feature"]:
         return slices.flatten(1)[:, : self.dim]
-
-    def _check_training_vectors(self, vectors: Tensor) -> None:
-        if len(vectors) < self.num_codewords:
-            raise ValueError(
-                f"k-means needs at least one vector a codeword; got {len(vectors)} vectors for {self.num_codewords} "
-                "codewords. Use fewer codewords or fit on more vectors."
-            )
-        if not bool(torch.isfinite(vectors).all()):
-            row = int((~torch.isfinite(vectors)).any(dim=1).nonzero()[0])
-            raise ValueError(
-                f"Expected finite vectors; row {row} has NaN or infinity. Look at its clip and the front end."
-            )
 
     def _fit_book(self, vectors: np.ndarray, start: np.ndarray | None) -> np.ndarray:
         kmeans = faiss.Kmeans(

@@ -16,7 +16,7 @@ class StraightThroughProductQuantizer(ProductQuantizer):
 
     Args:
         dim: Size of the vectors.
-        num_books: Number of slices M.
+        num_bits: Length of a code, B = M log2 K*.
         num_codewords: Codewords a book, K*; a power of two.
         num_iterations: k-means iterations of the first fit.
         num_refit_iterations: k-means iterations of a further fit, should one be asked for.
@@ -27,14 +27,14 @@ class StraightThroughProductQuantizer(ProductQuantizer):
     def __init__(
         self,
         dim: int,
-        num_books: int,
+        num_bits: int,
         num_codewords: int = 256,
         num_iterations: int = 25,
         num_refit_iterations: int = 5,
         seed: int = 0,
         temperature: float = 0.1,
     ) -> None:
-        super().__init__(dim, num_books, num_codewords, num_iterations, num_refit_iterations, seed)
+        super().__init__(dim, num_bits, num_codewords, num_iterations, num_refit_iterations, seed)
         self.temperature = temperature
 
     def _register_codebooks(self, codebooks: Float[Tensor, "book word sub"]) -> None:

@@ -72,7 +72,7 @@ def test_training_loss_is_similarity_plus_weighted_distortion() -> None:
     embedding = model(batch["feature"])
     similarity = PairwiseCosineLoss()(embedding, batch["label"])
     torch.testing.assert_close(model.training_step(batch, 0), similarity)  # lambda counts once there is a codebook
-    fit = model.fit_codebook(embedding)
+    fit = model.quantizer.fit(embedding)
     assert float(model.training_step(batch, 0).detach()) == pytest.approx(
         float(similarity.detach()) + 0.5 * fit.distortion, abs=1e-5
     )

@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,8 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def fitted(dim: int = 6, num_books: int = 2, num_codewords: int = 8, seed: int = 0) -> ProductQuantizer:
-    quantizer = ProductQuantizer(dim, num_books, num_codewords, num_iterations=8, seed=seed)
+    num_bits = num_books * (num_codewords.bit_length() - 1)
+    quantizer = ProductQuantizer(dim, num_bits, num_codewords, num_iterations=8, seed=seed)
     quantizer.fit(draw(200, dim, seed=seed))
     return quantizer
 
@@ -25,7 +27,8 @@ def fitted(dim: int = 6, num_books: int = 2, num_codewords: int = 8, seed: int =
 def planted(codebooks: Tensor, dim: int | None = None) -> ProductQuantizer:
     """A quantizer with given codebooks, in their precision."""
     num_books, num_codewords, sub_dim = codebooks.shape
-    quantizer = ProductQuantizer(dim or num_books * sub_dim, num_books, num_codewords).to(codebooks.dtype)
+    num_bits = num_books * (num_codewords.bit_length() - 1)
+    quantizer = ProductQuantizer(dim or num_books * sub_dim, num_bits, num_codewords).to(codebooks.dtype)
     quantizer.codebooks.copy_(codebooks)
     quantizer._is_fitted.fill_(True)
     return quantizer
@@ -34,7 +37,7 @@ def planted(codebooks: Tensor, dim: int | None = None) -> ProductQuantizer:
 @pytest.mark.parametrize("seed", range(5))
 def test_refit_never_raises_distortion(seed: int) -> None:
     vectors = draw(150, 6, seed=seed)
-    quantizer = ProductQuantizer(6, 2, 16, num_iterations=1, num_refit_iterations=1, seed=seed)
+    quantizer = ProductQuantizer(6, 8, 16, num_iterations=1, num_refit_iterations=1, seed=seed)
     distortions = [quantizer.fit(vectors).distortion for _ in range(6)]
     # float32 means of 150 numbers of order one
     assert all(after <= before * (1 + 1e-5) for before, after in itertools.pairwise(distortions))
@@ -44,7 +47,7 @@ def test_refit_never_raises_distortion(seed: int) -> None:
 @pytest.mark.parametrize(("first", "refit"), [(0, 5), (25, 0)])
 def test_no_iterations_are_refused(first: int, refit: int) -> None:
     with pytest.raises(ValueError, match="at least one iteration"):
-        ProductQuantizer(4, 2, 4, num_iterations=first, num_refit_iterations=refit)
+        ProductQuantizer(4, 4, 4, num_iterations=first, num_refit_iterations=refit)
 
 
 def test_a_start_that_splitting_would_spoil_is_kept() -> None:
@@ -71,7 +74,7 @@ def test_kmeans_recovers_planted_clusters() -> None:
     labels = torch.arange(400) % 4
     first, second = centers[labels], centers[labels.flip(0) // 2 * 2 % 4]
     vectors = torch.cat([first, second], dim=1) + 0.01 * draw(400, 4)
-    quantizer = ProductQuantizer(4, 2, 4, seed=3)
+    quantizer = ProductQuantizer(4, 4, 4, seed=3)
     fit = quantizer.fit(vectors)
     found = quantizer.codebooks[0][torch.cdist(centers, quantizer.codebooks[0]).argmin(dim=1)]
     torch.testing.assert_close(found, centers, rtol=0, atol=0.01)
@@ -106,10 +109,20 @@ def test_encode_takes_the_nearest_codeword_and_of_equals_the_first() -> None:
     assert planted(codebook).encode(vectors)[:, 0].tolist() == [0, 0, 1, 1, 3]
 
 
+@pytest.mark.parametrize(("num_books", "num_codewords"), [(4, 16), (2, 256), (3, 8)])
+def test_codes_are_those_of_faiss_for_the_same_codebooks(num_books: int, num_codewords: int) -> None:
+    codebooks, vectors = draw(num_books, num_codewords, 3), draw(200, 3 * num_books, seed=1)
+    bits_per_book = num_codewords.bit_length() - 1
+    foreign = faiss.ProductQuantizer(3 * num_books, num_books, bits_per_book)
+    faiss.copy_array_to_vector(codebooks.numpy().ravel(), foreign.centroids)
+    expected = faiss.unpack_bitstrings(foreign.compute_codes(vectors.numpy()), num_books, bits_per_book)
+    np.testing.assert_array_equal(planted(codebooks).encode(vectors).numpy(), expected)
+
+
 def test_uneven_slices_are_filled_with_zeros() -> None:
     vectors = draw(100, 5)
-    uneven = ProductQuantizer(5, 2, 8, seed=4)
-    even = ProductQuantizer(6, 2, 8, seed=4)
+    uneven = ProductQuantizer(5, 6, 8, seed=4)
+    even = ProductQuantizer(6, 6, 8, seed=4)
     padded = torch.nn.functional.pad(vectors, (0, 1))
     assert uneven.fit(vectors) == even.fit(padded)
     assert torch.equal(uneven.lookup_distances(vectors), even.lookup_distances(padded))
@@ -121,7 +134,7 @@ def test_uneven_slices_are_filled_with_zeros() -> None:
 def test_no_codeword_is_wasted_on_duplicates(seed: int) -> None:
     distinct = draw(8, 4, seed=seed)
     repeats = torch.randint(0, 8, (200,), generator=torch.Generator().manual_seed(seed))
-    fit = ProductQuantizer(4, 1, 8, num_iterations=2, seed=seed).fit(torch.cat([distinct, distinct[repeats]]))
+    fit = ProductQuantizer(4, 3, 8, num_iterations=2, seed=seed).fit(torch.cat([distinct, distinct[repeats]]))
     assert fit.used_fraction == 1
 
 
@@ -145,7 +158,7 @@ def test_repair_moves_only_empty_codewords_and_onto_distinct_vectors() -> None:
 
 def test_fewer_distinct_vectors_than_codewords_leave_codewords_unused() -> None:
     vectors = torch.tensor([[0.0, 1.0], [5.0, 5.0]]).repeat(4, 1)
-    fit = ProductQuantizer(2, 1, 8).fit(vectors)
+    fit = ProductQuantizer(2, 3, 8).fit(vectors)
     assert fit.distortion == 0
     assert fit.used_fraction == 2 / 8
     assert fit.perplexity == pytest.approx(2)
@@ -163,7 +176,7 @@ def test_fit_is_described_by_hand_worked_numbers() -> None:
 
 
 def test_fit_depends_on_the_seed_alone() -> None:
-    first, again, other = fitted(seed=0), fitted(seed=0), ProductQuantizer(6, 2, 8, num_iterations=8, seed=1)
+    first, again, other = fitted(seed=0), fitted(seed=0), ProductQuantizer(6, 6, 8, num_iterations=8, seed=1)
     other.fit(draw(200, 6))
     assert torch.equal(first.codebooks, again.codebooks)
     assert not torch.equal(first.codebooks, other.codebooks)
@@ -172,7 +185,7 @@ def test_fit_depends_on_the_seed_alone() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_fit_takes_vectors_of_any_precision(dtype: torch.dtype) -> None:
     vectors = draw(64, 4).half()
-    quantizer, reference = ProductQuantizer(4, 2, 4), ProductQuantizer(4, 2, 4)
+    quantizer, reference = ProductQuantizer(4, 4, 4), ProductQuantizer(4, 4, 4)
     assert quantizer.fit(vectors.to(dtype)) == reference.fit(vectors.float())
     assert torch.equal(quantizer.codebooks, reference.codebooks)
 
@@ -180,7 +193,7 @@ def test_fit_takes_vectors_of_any_precision(dtype: torch.dtype) -> None:
 def test_fit_leaves_its_vectors_alone_and_takes_those_with_gradients() -> None:
     vectors = draw(64, 4).requires_grad_()
     before = vectors.detach().clone()
-    quantizer = ProductQuantizer(4, 2, 4)
+    quantizer = ProductQuantizer(4, 4, 4)
     quantizer.fit(vectors)
     assert torch.equal(vectors.detach(), before)
     assert not quantizer.codebooks.requires_grad
@@ -190,14 +203,22 @@ def test_fit_leaves_its_vectors_alone_and_takes_those_with_gradients() -> None:
     ("num_books", "num_codewords", "num_bits"), [(8, 64, 48), (6, 256, 48), (1, 2, 1), (3, 16, 12)]
 )
 def test_num_bits_is_books_times_log_of_codewords(num_books: int, num_codewords: int, num_bits: int) -> None:
-    assert ProductQuantizer(96, num_books, num_codewords).num_bits == num_bits
+    quantizer = ProductQuantizer(96, num_bits, num_codewords)
+    assert quantizer.num_books == num_books
+    assert quantizer.num_bits == num_bits
+
+
+@pytest.mark.parametrize(("num_bits", "near"), [(7, 6), (8, 9), (1, 3)])
+def test_bits_are_a_multiple_of_those_of_a_book(num_bits: int, near: int) -> None:
+    with pytest.raises(ValueError, match=f"num_bits must be a multiple of log2 num_codewords; .* Try {near} bits"):
+        ProductQuantizer(8, num_bits, 8)
 
 
 def test_checkpoint_restores_codebooks_and_fittedness_exactly(tmp_path: Path) -> None:
-    quantizer, unfitted = fitted(), ProductQuantizer(6, 2, 8)
+    quantizer, unfitted = fitted(), ProductQuantizer(6, 6, 8)
     torch.save(quantizer.state_dict(), tmp_path / "fitted.pt")
     torch.save(unfitted.state_dict(), tmp_path / "unfitted.pt")
-    restored = ProductQuantizer(6, 2, 8)
+    restored = ProductQuantizer(6, 6, 8)
     assert not restored.is_fitted
     restored.load_state_dict(torch.load(tmp_path / "fitted.pt", weights_only=True))
     assert restored.is_fitted
@@ -211,18 +232,24 @@ def test_checkpoint_restores_codebooks_and_fittedness_exactly(tmp_path: Path) ->
 @pytest.mark.parametrize("num_codewords", [0, 1, 3, 100])
 def test_codewords_are_a_power_of_two(num_codewords: int) -> None:
     with pytest.raises(ValueError, match=f"power of two; got {num_codewords}"):
-        ProductQuantizer(8, 2, num_codewords)
+        ProductQuantizer(8, 6, num_codewords)
 
 
-@pytest.mark.parametrize(("dim", "num_books"), [(0, 1), (4, 0), (4, 5), (4, -1)])
-def test_books_are_between_one_and_the_dimensions(dim: int, num_books: int) -> None:
-    with pytest.raises(ValueError, match=f"between 1 and dim; got {num_books} books for {dim} dimensions"):
-        ProductQuantizer(dim, num_books, 4)
+@pytest.mark.parametrize(("dim", "num_bits"), [(0, 2), (4, 0), (4, -2)])
+def test_there_are_some_dimensions_and_bits(dim: int, num_bits: int) -> None:
+    with pytest.raises(ValueError, match=f"at least one dimension and one bit; got {dim} and {num_bits}"):
+        ProductQuantizer(dim, num_bits, 4)
+
+
+def test_books_are_no_more_than_the_dimensions() -> None:
+    assert ProductQuantizer(4, 8, 4).sub_dim == 1
+    with pytest.raises(ValueError, match=r"got 5 books \(10 bits\) for 4 dimensions. Use fewer bits"):
+        ProductQuantizer(4, 10, 4)
 
 
 def test_fit_refuses_fewer_vectors_than_codewords() -> None:
-    quantizer = ProductQuantizer(4, 2, 8)
-    with pytest.raises(ValueError, match="got 7 vectors for 8 codewords"):
+    quantizer = ProductQuantizer(4, 6, 8)
+    with pytest.raises(ValueError, match=r"needs at least 8 vectors; got 7\. Use fewer codewords than 8"):
         quantizer.fit(draw(7, 4))
     assert not quantizer.is_fitted
     assert quantizer.fit(draw(8, 4)).samples_per_codeword == 1
@@ -233,13 +260,13 @@ def test_fit_refuses_values_that_are_not_finite(value: float) -> None:
     vectors = draw(20, 4)
     vectors[13, 2] = value
     with pytest.raises(ValueError, match="row 13 has NaN or infinity"):
-        ProductQuantizer(4, 2, 8).fit(vectors)
+        ProductQuantizer(4, 6, 8).fit(vectors)
 
 
 def test_unfitted_codebooks_are_refused() -> None:
-    quantizer = ProductQuantizer(4, 2, 8)
+    quantizer = ProductQuantizer(4, 6, 8)
     for use in (quantizer.encode, quantizer.lookup_distances, quantizer.describe_fit):
-        with pytest.raises(RuntimeError, match=r"not fitted; call fit\(vectors\)"):
+        with pytest.raises(RuntimeError, match=r"ProductQuantizer is not fitted; call fit\(vectors\)"):
             use(draw(3, 4))
 
 

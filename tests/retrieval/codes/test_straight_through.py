@@ -12,7 +12,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def fitted(dim: int = 6, num_books: int = 2, temperature: float = 0.5) -> StraightThroughProductQuantizer:
-    quantizer = StraightThroughProductQuantizer(dim, num_books, 8, temperature=temperature).double()
+    quantizer = StraightThroughProductQuantizer(dim, 3 * num_books, 8, temperature=temperature).double()
     quantizer.fit(draw(100, dim))
     return quantizer
 
@@ -98,7 +98,7 @@ def test_codebooks_are_parameters_that_fit_and_checkpoint_fill() -> None:
     quantizer = fitted()
     assert isinstance(quantizer.codebooks, nn.Parameter)
     assert [name for name, _ in quantizer.named_parameters()] == ["codebooks"]
-    restored = StraightThroughProductQuantizer(6, 2, 8).double()
+    restored = StraightThroughProductQuantizer(6, 6, 8).double()
     restored.load_state_dict(quantizer.state_dict())
     assert restored.is_fitted
     assert torch.equal(restored.codebooks, quantizer.codebooks)
@@ -106,4 +106,4 @@ def test_codebooks_are_parameters_that_fit_and_checkpoint_fill() -> None:
 
 def test_unfitted_codebooks_are_refused() -> None:
     with pytest.raises(RuntimeError, match="not fitted"):
-        StraightThroughProductQuantizer(4, 2, 8).quantize(torch.zeros(1, 4))
+        StraightThroughProductQuantizer(4, 6, 8).quantize(torch.zeros(1, 4))

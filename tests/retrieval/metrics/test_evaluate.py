@@ -41,7 +41,7 @@ def exact(vectors: Tensor, item_ids: Tensor | None = None) -> ExactIndex:
 
 def coarse(vectors: Tensor) -> AsymmetricIndex:
     """Two bits an item, so that ties abound."""
-    quantizer = ProductQuantizer(vectors.shape[1], 1, 4, num_iterations=3).double()
+    quantizer = ProductQuantizer(vectors.shape[1], 2, 4, num_iterations=3).double()
     quantizer.fit(vectors)
     index = AsymmetricIndex(quantizer)
     index.add(vectors, torch.arange(len(vectors)))
@@ -207,7 +207,7 @@ from retrieval.metrics import ScoringOptions, evaluate_retrieval
 
 generator = torch.Generator().manual_seed(0)
 num_items, num_queries = 1_000_000, 16
-quantizer = ProductQuantizer(4, 2, 64)
+quantizer = ProductQuantizer(4, 12, 64)
 quantizer.codebooks.copy_(torch.randn(2, 64, 2, generator=generator))
 quantizer._is_fitted.fill_(True)
 index = AsymmetricIndex(quantizer)
