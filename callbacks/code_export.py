@@ -1,12 +1,23 @@
 """Write what `predict` computes in files that faiss and numpy read without this project.
 
-    items.csv         item_index, name, class, label; line i + 2 describes row i of the arrays
-    codes.npy         uint8 [item, book] (uint16 for more than 256 codewords): codeword of each slice
-    codebooks.npy     float32 [book, word, sub]; row i decodes to the codewords codebooks[m, codes[i, m]], concatenated
-    embeddings.npy    float32 [item, embedding]
-    index.faiss       the same codes and codebooks as a faiss IndexPQ: ids are rows, distances squared asymmetric ones
+    items.csv          item_index, name, class, label; line i + 2 describes row i of the arrays
+    embeddings.npy     float32 [item, embedding]
+    coder.safetensors  the code with all it was fitted to; `retrieval.codes.load_coder` reads it
 
-Search from anywhere: `faiss.read_index("index.faiss").search(numpy.load("embeddings.npy")[:5], 10)`.
+of a quantizer:
+
+    codes.npy          uint8 [item, book] (uint16 for more than 256 codewords): codeword of each book
+    codebooks.npy      float32 [book, word, sub]; of product quantization, row i decodes to the codewords
+                       codebooks[m, codes[i, m]], concatenated
+    index.faiss        the same codes and codebooks: ids are rows, distances squared asymmetric ones
+
+of a binary hash:
+
+    codes.npy          uint8 [item, byte]: eight bits a byte, the first bit the lowest, filled up with zeros
+    index.faissbinary  the same codes; distances are Hamming's
+
+Search from anywhere: `faiss.read_index("index.faiss").search(numpy.load("embeddings.npy")[:5], 10)`, or
+`faiss.read_index_binary("index.faissbinary").search(numpy.load("codes.npy")[:5], 10)`.
 """
 
 import copy
@@ -23,14 +34,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from callbacks.protocols import Corpus, QuantizedModel
-from retrieval.codes import ProductQuantizer
+from callbacks.protocols import CodedModel, Corpus
+from retrieval.codes import Coder, save_coder
+from retrieval.index import HammingIndex, exhaustive_index
 
 _logger = logging.getLogger(__name__)
 
 
 class CodeExport(pl.Callback):
-    """Write item ids, codes, codebooks and embeddings of all items when `predict` ends.
+    """Write item ids, codes and embeddings of all items when `predict` ends.
 
     Args:
         folder: Where to; None is `<run folder>/codes`.
@@ -61,11 +73,11 @@ class CodeExport(pl.Callback):
         columns = {name: torch.cat([batch[name] for batch in shards]) for name in shards[0]}
         # a distributed sampler repeats items to fill up; each is written once, in order
         unique, first = np.unique(columns["item_index"].numpy(), return_index=True)
-        quantizer = copy.deepcopy(cast(QuantizedModel, pl_module).quantizer).cpu()
+        coder = copy.deepcopy(cast(CodedModel, pl_module).coder).cpu()
         embeddings = columns["embedding"][first].float()
         folder = Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "codes"
         export_codes(
-            folder, quantizer, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(Corpus,
+            folder, coder, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(Corpus,
             trainer.datamodule)  # type: ignore[attr-defined]
         )  # fmt: skip
         _logger.info("Codes of %d items: %s", len(embeddings), folder)
@@ -80,7 +92,7 @@ class CodeExport(pl.Callback):
 
 def export_codes(
     folder: Path,
-    quantizer: ProductQuantizer,
+    coder: Coder,
     embeddings: Tensor,
     item_indices: Sequence[int],
     labels: Sequence[int],
@@ -90,22 +102,30 @@ def export_codes(
 
     Args:
         folder: Made if it is not there.
-        quantizer: Fitted codebooks.
+        coder: Fitted.
         embeddings: One row an item.
         item_indices: Positions of the items in the corpus.
         labels: Their classes.
         corpus: Names items and classes.
 
     Raises:
-        RuntimeError: If the codebooks are not fitted.
+        RuntimeError: If the coder is not fitted.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    codes = quantizer.encode(embeddings).numpy()
-    dtype = np.uint8 if quantizer.num_codewords <= 256 else np.uint16
-    _write(folder / "codes.npy", lambda path: _save_array(path, codes.astype(dtype)))
-    _write(folder / "codebooks.npy", lambda path: _save_array(path, quantizer.codebooks.detach().numpy()))
     _write(folder / "embeddings.npy", lambda path: _save_array(path, embeddings.numpy()))
-    _write(folder / "index.faiss", lambda path: faiss.write_index(faiss_index(quantizer, codes), str(path)))
+    save_coder(coder, folder / "coder.safetensors")
+    index = exhaustive_index(coder)
+    index.add(embeddings, torch.arange(len(embeddings)))
+    if isinstance(index, HammingIndex):
+        packed = np.packbits(index.codes.numpy(), axis=1, bitorder="little")
+        _write(folder / "codes.npy", lambda path: _save_array(path, packed))
+        _write(folder / "index.faissbinary", lambda path: faiss.write_index_binary(index.faiss_index, str(path)))
+    else:
+        dtype = np.uint8 if index.quantizer.num_codewords <= 256 else np.uint16
+        _write(folder / "codes.npy", lambda path: _save_array(path, index.codes.numpy().astype(dtype)))
+        codebooks = index.quantizer.codebooks.detach().numpy()
+        _write(folder / "codebooks.npy", lambda path: _save_array(path, codebooks))
+        _write(folder / "index.faiss", lambda path: faiss.write_index(index.faiss_index, str(path)))
 
     def write_items(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -115,26 +135,6 @@ def export_codes(
                 writer.writerow([index, corpus.items[index].name, corpus.class_names[label], label])
 
     _write(folder / "items.csv", write_items)
-
-
-def faiss_index(quantizer: ProductQuantizer, codes: np.ndarray) -> faiss.IndexPQ:
-    """Build a faiss index that holds given codes under given codebooks.
-
-    Raises:
-        ValueError: If the embedding's size is not a multiple of the number of books, which faiss wants.
-    """
-    if quantizer.dim % quantizer.num_books:
-        raise ValueError(
-            f"faiss wants slices of one size; {quantizer.dim} dimensions don't divide into {quantizer.num_books} books."
-        )
-    bits_per_book = quantizer.num_codewords.bit_length() - 1
-    index = faiss.IndexPQ(quantizer.dim, quantizer.num_books, bits_per_book)
-    faiss.copy_array_to_vector(quantizer.codebooks.detach().numpy().ravel(), index.pq.centroids)
-    index.is_trained = True
-    packed = faiss.pack_bitstrings(codes.astype(np.int32), bits_per_book)
-    faiss.copy_array_to_vector(packed.ravel(), index.codes)
-    index.ntotal = len(codes)
-    return index
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

@@ -2,6 +2,23 @@
 
 from retrieval.index.asymmetric import AsymmetricIndex
 from retrieval.index.base import Index, Ranking
+from retrieval.index.cells import CellIndex
 from retrieval.index.exact import ExactIndex
+from retrieval.index.exhaustive import exhaustive_index
+from retrieval.index.files import IndexFileError
+from retrieval.index.hamming import HammingIndex
+from retrieval.index.inverted import InvertedIndex
+from retrieval.index.multi_index import InvertedMultiIndex
 
-__all__ = ["AsymmetricIndex", "ExactIndex", "Index", "Ranking"]
+__all__ = [
+    "AsymmetricIndex",
+    "CellIndex",
+    "ExactIndex",
+    "HammingIndex",
+    "Index",
+    "IndexFileError",
+    "InvertedIndex",
+    "InvertedMultiIndex",
+    "Ranking",
+    "exhaustive_index",
+]

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from callbacks.code_export import export_codes
-from retrieval.codes import ProductQuantizer
-from retrieval.index import AsymmetricIndex
+from retrieval.codes import ProductQuantizer, RandomHyperplaneHash, load_coder
+from retrieval.index import AsymmetricIndex, HammingIndex
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SmallCorpus:
 def test_faiss_ranks_as_this_project_does(tmp_path: Path, num_codewords: int) -> None:
     torch.manual_seed(0)
     vectors = torch.randn(300, 12)
-    quantizer = ProductQuantizer(12, 3, num_codewords)
+    quantizer = ProductQuantizer(12, 3 * (num_codewords.bit_length() - 1), num_codewords)
     quantizer.fit(vectors)
     indices = list(range(300))
     export_codes(tmp_path, quantizer, vectors, indices, [index % 2 for index in indices], SmallCorpus())
@@ -55,4 +55,27 @@ def test_faiss_ranks_as_this_project_does(tmp_path: Path, num_codewords: int) ->
     with (tmp_path / "items.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert table[7] == {"item_index": "7", "name": "clip 7 ü.wav", "class": "rain", "label": "1"}
+    assert len(list(tmp_path.iterdir())) == 6  # no partial file is left
+
+
+def test_bits_are_packed_as_faiss_packs_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(300, 12)
+    coder = RandomHyperplaneHash(12, 21)
+    coder.fit(vectors)
+    indices = list(range(300))
+    export_codes(tmp_path, coder, vectors, indices, [index % 2 for index in indices], SmallCorpus())
+
+    codes = np.load(tmp_path / "codes.npy")
+    assert codes.shape == (300, 3)
+    bits = np.unpackbits(codes, axis=1, count=21, bitorder="little").astype(bool)
+    np.testing.assert_array_equal(bits, coder.encode(vectors).numpy())
+    distances, rows = faiss.read_index_binary(str(tmp_path / "index.faissbinary")).search(codes[:20], 10)
+    ours = HammingIndex(coder)
+    ours.add(vectors, torch.arange(300))
+    expected = ours.search(vectors[:20], 10)
+    np.testing.assert_array_equal(distances, expected.distances.numpy())
+    np.testing.assert_array_equal(rows, expected.item_ids.numpy())
+    restored = load_coder(tmp_path / "coder.safetensors")
+    assert torch.equal(restored.encode(vectors), coder.encode(vectors))
     assert len(list(tmp_path.iterdir())) == 5  # no partial file is left

@@ -1,61 +1,23 @@
-"""One contract over all indexes, then what each measures, then faiss as a foreign oracle."""
+"""One contract over all indexes."""
 
-from collections.abc import Callable
+from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from retrieval.codes import ProductQuantizer
-from retrieval.index import AsymmetricIndex, ExactIndex, Index
-
-DIM = 6
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def make_quantizer() -> ProductQuantizer:
-    quantizer = ProductQuantizer(DIM, 3, 16, num_iterations=5).double()
-    quantizer.fit(draw(100, DIM, seed=9))
-    return quantizer
-
-
-def cosine() -> Index:
-    return ExactIndex("cosine")
-
-
-def euclidean() -> Index:
-    return ExactIndex("euclidean")
-
-
-def asymmetric() -> Index:
-    return AsymmetricIndex(make_quantizer())
-
-
-MAKERS = [cosine, euclidean, asymmetric]
-contract = pytest.mark.parametrize("make", MAKERS)
-MakeIndex = Callable[[], Index]
-
-
-def filled(make: MakeIndex, vectors: Tensor, item_ids: Tensor | None = None) -> Index:
-    index = make()
-    index.add(vectors, torch.arange(len(vectors)) if item_ids is None else item_ids)
-    return index
-
-
-def distinct_vectors(make: MakeIndex, count: int) -> Tensor:
-    """Vectors whose distances to any query differ, after encoding too."""
-    vectors = draw(400, DIM, seed=1)
-    if make is not asymmetric:
-        return vectors[:count]
-    codes = make_quantizer().encode(vectors)
-    _, group = torch.unique(codes, dim=0, return_inverse=True)
-    first = torch.tensor([int((group == value).nonzero()[0]) for value in range(int(group.max()) + 1)])
-    return vectors[first.sort().values[:count]]
+from retrieval.index import AsymmetricIndex, CellIndex, HammingIndex, exhaustive_index
+from tests.retrieval.index.makers import (
+    DIM,
+    MakeIndex,
+    assert_same_search,
+    bit_hash,
+    contract,
+    draw,
+    filled,
+    product_quantizer,
+    shuffled,
+)
 
 
 @contract
@@ -66,68 +28,88 @@ def test_distances_of_a_ranking_never_fall(make: MakeIndex) -> None:
 
 
 @contract
-def test_ranking_agrees_with_distances_by_id(make: MakeIndex) -> None:
-    item_ids = torch.randperm(50, generator=torch.Generator().manual_seed(1)) * 3
+@pytest.mark.parametrize("num_queries", [1, 25, 150])
+def test_ranking_agrees_with_distances_by_id(make: MakeIndex, num_queries: int) -> None:
+    item_ids = shuffled(50, seed=1) * 3
     index = filled(make, draw(50, DIM), item_ids)
-    queries = draw(7, DIM, seed=2)
+    queries = draw(num_queries, DIM, seed=2)
     ranking, distances = index.search(queries), index.distances(queries)
     assert torch.equal(index.item_ids, item_ids.sort().values)
     position = torch.searchsorted(index.item_ids, ranking.item_ids)
-    assert torch.equal(distances.gather(1, position), ranking.distances)
+    torch.testing.assert_close(distances.gather(1, position), ranking.distances, rtol=1e-5, atol=1e-5)
 
 
 @contract
-def test_permuted_items_give_the_same_ranking(make: MakeIndex) -> None:
-    vectors, queries = distinct_vectors(make, 40), draw(5, DIM, seed=3)
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    plain, permuted = filled(make, vectors), filled(make, vectors[order], order)
-    assert torch.equal(plain.search(queries).item_ids, permuted.search(queries).item_ids)
+def test_order_of_adding_changes_nothing(make: MakeIndex) -> None:
+    vectors, queries, order = draw(40, DIM), draw(5, DIM, seed=3), shuffled(40)
+    vectors[20:] = vectors[:20]  # ties everywhere
+    assert_same_search(filled(make, vectors[order], order), filled(make, vectors), queries)
 
 
 @contract
-def test_relabelled_items_keep_their_places(make: MakeIndex) -> None:
-    vectors, queries = distinct_vectors(make, 40), draw(5, DIM, seed=3)
-    plain = filled(make, vectors).search(queries)
-    relabelled = filled(make, vectors, 1000 - torch.arange(40)).search(queries)
-    assert torch.equal(1000 - plain.item_ids, relabelled.item_ids)
-    torch.testing.assert_close(plain.distances, relabelled.distances, rtol=0, atol=1e-12)
+def test_relabelled_items_keep_their_distances(make: MakeIndex) -> None:
+    vectors, queries = draw(40, DIM), draw(5, DIM, seed=3)
+    plain, relabelled = filled(make, vectors), filled(make, vectors, 1000 - torch.arange(40))
+    assert torch.equal(plain.search(queries).distances, relabelled.search(queries).distances)
+    assert torch.equal(plain.distances(queries), relabelled.distances(queries).flip(1))
 
 
 @contract
-def test_equally_distant_items_are_ordered_by_id(make: MakeIndex) -> None:
-    # few and dyadic, so that distances of equal items are equal to the bit
-    near, far = torch.eye(DIM, dtype=torch.float64)[:1], -torch.eye(DIM, dtype=torch.float64)[:1]
-    vectors = torch.cat([far, near, near, far, near])
-    ranking = filled(make, vectors, torch.tensor([4, 30, 2, 1, 17])).search(near)
-    assert ranking.item_ids.tolist() == [[2, 17, 30, 1, 4]]
-    assert len(ranking.distances.unique()) == 2
+@pytest.mark.parametrize("num_items", [1, 2, 3, 4, 5, 29, None])
+def test_equally_distant_items_are_ordered_by_id(make: MakeIndex, num_items: int | None) -> None:
+    near, far = torch.eye(DIM)[:1], -torch.eye(DIM)[:1]
+    item_ids = shuffled(30) + 7
+    is_near = shuffled(30, seed=1) % 3 == 0
+    ranking = filled(make, torch.where(is_near[:, None], near, far), item_ids).search(near, num_items)
+    expected = torch.cat([item_ids[is_near].sort().values, item_ids[~is_near].sort().values])
+    assert ranking.item_ids.tolist() == [expected[:num_items].tolist()]
+    assert len(filled(make, torch.cat([near, far])).search(near).distances.unique()) == 2
 
 
 @contract
-def test_adding_in_two_parts_equals_adding_at_once(make: MakeIndex) -> None:
-    vectors, queries = draw(30, DIM), draw(4, DIM, seed=5)
-    item_ids = torch.randperm(30, generator=torch.Generator().manual_seed(2))
-    whole = filled(make, vectors, item_ids)
-    parts = make()
-    for start, stop in [(0, 11), (11, 12), (12, 12), (12, 30)]:
-        parts.add(vectors[start:stop], item_ids[start:stop])
-    assert len(parts) == len(whole) == 30
-    assert torch.equal(parts.distances(queries), whole.distances(queries))
-    assert torch.equal(parts.search(queries).item_ids, whole.search(queries).item_ids)
+def test_adding_in_parts_equals_adding_at_once(make: MakeIndex) -> None:
+    vectors, queries, item_ids = draw(30, DIM), draw(4, DIM, seed=5), shuffled(30, seed=2)
+    for ids in (item_ids, torch.arange(30)):
+        parts = make()
+        for start, stop in [(0, 11), (11, 12), (12, 12), (12, 30)]:
+            parts.add(vectors[start:stop], ids[start:stop])
+            parts.search(queries)  # what a search keeps must not outlive the next change
+            parts.distances(queries)
+        assert_same_search(parts, filled(make, vectors, ids), queries)
 
 
 @contract
 def test_ids_that_are_there_twice_are_refused_and_change_nothing(make: MakeIndex) -> None:
     index, queries = filled(make, draw(5, DIM)), draw(2, DIM, seed=1)
-    before = index.search(queries)
     with pytest.raises(ValueError, match="id 3 is there twice"):
         index.add(draw(2, DIM), torch.tensor([8, 3]))
     with pytest.raises(ValueError, match="id 8 is there twice"):
         index.add(draw(2, DIM), torch.tensor([8, 8]))
-    after = index.search(queries)
+    with pytest.raises(ValueError, match=r"can't be negative.*got -4"):
+        index.add(draw(2, DIM), torch.tensor([8, -4]))
+    assert_same_search(index, filled(make, draw(5, DIM)), queries)
+
+
+@contract
+@pytest.mark.usefixtures("unchecked_types")
+def test_ids_that_differ_in_number_from_vectors_are_refused(make: MakeIndex) -> None:
+    index = filled(make, draw(5, DIM))
+    with pytest.raises(ValueError, match="one id an item; got 3 ids for 2 items"):
+        index.add(draw(2, DIM), torch.tensor([7, 8, 9]))
     assert len(index) == 5
-    assert torch.equal(before.item_ids, after.item_ids)
-    assert torch.equal(before.distances, after.distances)
+
+
+@contract
+def test_vectors_that_do_not_fit_are_refused_and_change_nothing(make: MakeIndex) -> None:
+    index, queries = filled(make, draw(5, DIM)), draw(2, DIM, seed=1)
+    broken = draw(2, DIM)
+    broken[1, 2] = torch.nan
+    for wrong, message in [(draw(2, DIM + 1), f"of {DIM} dimensions; got {DIM + 1}"), (broken, "row 1 has NaN")]:
+        with pytest.raises(ValueError, match=message):
+            index.add(wrong, torch.tensor([7, 8]))
+        with pytest.raises(ValueError, match=message):
+            index.search(wrong)
+    assert_same_search(index, filled(make, draw(5, DIM)), queries)
 
 
 @contract
@@ -140,6 +122,7 @@ def test_as_many_items_come_back_as_asked_for_and_there_are(
     assert ranking.item_ids.shape == ranking.distances.shape == (3, returned)
     assert torch.equal(ranking.item_ids, whole.item_ids[:, :returned])
     assert torch.equal(ranking.distances, whole.distances[:, :returned])
+    assert (ranking.item_ids.dtype, ranking.distances.dtype) == (torch.int64, torch.float32)
 
 
 @contract
@@ -150,110 +133,179 @@ def test_one_item_is_found_by_every_query(make: MakeIndex) -> None:
 
 @contract
 def test_each_query_is_searched_on_its_own(make: MakeIndex) -> None:
-    index, queries = filled(make, distinct_vectors(make, 20)), draw(6, DIM, seed=4)
-    together = index.search(queries).item_ids
-    alone = torch.cat([index.search(query[None]).item_ids for query in queries])
-    assert torch.equal(together, alone)
+    index, queries = filled(make, draw(20, DIM)), draw(30, DIM, seed=4)
+    together = index.search(queries)
+    alone = [index.search(query[None]) for query in queries]
+    assert torch.equal(together.item_ids, torch.cat([ranking.item_ids for ranking in alone]))
+    assert torch.equal(index.search(queries[:0], 4).item_ids, torch.empty(0, 4, dtype=torch.int64))
 
 
-def test_exact_euclidean_distance_is_the_squared_norm_of_the_difference() -> None:
-    vectors, queries = draw(40, DIM), draw(9, DIM, seed=1)
-    expected = (queries[:, None] - vectors[None]).square().sum(dim=2)
-    found = filled(euclidean, vectors).distances(queries)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    assert bool((filled(euclidean, vectors).distances(vectors) >= 0).all())
+@contract
+@pytest.mark.parametrize("num_items", [0, -1])
+def test_a_search_for_nothing_is_refused(make: MakeIndex, num_items: int) -> None:
+    with pytest.raises(ValueError, match="at least one item"):
+        filled(make, draw(3, DIM)).search(draw(1, DIM), num_items)
 
 
-def test_exact_cosine_distance_is_one_minus_cosine_whatever_the_lengths() -> None:
-    vectors, queries = draw(40, DIM), draw(9, DIM, seed=1)
-    expected = 1 - torch.nn.functional.cosine_similarity(queries[:, None], vectors[None], dim=2)
-    torch.testing.assert_close(filled(cosine, vectors).distances(queries), expected, rtol=0, atol=1e-12)
-    longer = filled(cosine, vectors * torch.arange(1, 41)[:, None]).distances(queries * 7)
-    torch.testing.assert_close(longer, expected, rtol=0, atol=1e-12)
-    extremes = filled(cosine, torch.cat([queries[:1], -queries[:1]])).distances(queries[:1])
-    torch.testing.assert_close(extremes, torch.tensor([[0.0, 2.0]], dtype=torch.float64), rtol=0, atol=1e-12)
+@contract
+def test_an_empty_index_is_not_searched(make: MakeIndex) -> None:
+    emptied = filled(make, draw(3, DIM))
+    emptied.remove(torch.arange(3))
+    for index in (make(), emptied):
+        assert len(index) == len(index.item_ids) == 0
+        with pytest.raises(RuntimeError, match="The index is empty; add items"):
+            index.search(draw(1, DIM))
+        with pytest.raises(RuntimeError, match="The index is empty; add items"):
+            index.distances(draw(1, DIM))
+    emptied.add(draw(5, DIM), torch.arange(5))
+    assert_same_search(emptied, filled(make, draw(5, DIM)), draw(2, DIM, seed=1))
 
 
-def test_asymmetric_distance_is_the_exact_distance_to_the_decoded_vector() -> None:
-    quantizer = make_quantizer()
-    vectors, queries = draw(80, DIM), draw(9, DIM, seed=1)
-    asymmetric_index = AsymmetricIndex(quantizer)
-    asymmetric_index.add(vectors, torch.arange(80))
-    decoded = filled(euclidean, quantizer.decode(quantizer.encode(vectors)))
-    torch.testing.assert_close(asymmetric_index.distances(queries), decoded.distances(queries), rtol=1e-12, atol=1e-12)
+@contract
+def test_removing_items_equals_never_adding_them(make: MakeIndex) -> None:
+    vectors, queries, item_ids = draw(40, DIM), draw(4, DIM, seed=5), shuffled(40, seed=2) * 2
+    gone = torch.tensor([3, 17, 4, 39, 3])  # one of them twice
+    kept = torch.tensor([row for row in range(40) if row not in gone])
+    index = filled(make, vectors, item_ids)
+    index.distances(queries)
+    index.remove(item_ids[gone])
+    assert_same_search(index, filled(make, vectors[kept], item_ids[kept]), queries)
+    index.remove(torch.empty(0, dtype=torch.int64))
+    index.add(vectors[gone[:4]], item_ids[gone[:4]])
+    assert_same_search(index, filled(make, vectors, item_ids), queries)
 
 
-def test_equal_codes_get_the_same_bits_of_distance_anywhere_in_the_index() -> None:
-    quantizer = make_quantizer().float()
-    index = AsymmetricIndex(quantizer)
-    codes = torch.randint(0, 4, (1003, 3), generator=torch.Generator().manual_seed(0))
-    index.add_codes(codes, torch.arange(1003))
-    distances = index.distances(draw(5, DIM).float())
-    groups = torch.unique(codes, dim=0, return_inverse=True)[1]
-    assert all(bool((distances[:, groups == group].amax(1) == distances[:, groups == group].amin(1)).all())
-               for group in range(int(groups.max()) + 1))  # fmt: skip
+@contract
+def test_removing_unknown_items_is_refused_and_changes_nothing(make: MakeIndex) -> None:
+    index = filled(make, draw(5, DIM), torch.arange(5) * 2)
+    for unknown in (3, 9, -1):
+        with pytest.raises(ValueError, match=f"id {unknown} is not there"):
+            index.remove(torch.tensor([2, unknown]))
+    assert_same_search(index, filled(make, draw(5, DIM), torch.arange(5) * 2), draw(2, DIM, seed=1))
 
 
-def test_codes_may_be_added_instead_of_vectors() -> None:
-    quantizer, vectors = make_quantizer(), draw(20, DIM)
-    by_vectors, by_codes = AsymmetricIndex(quantizer), AsymmetricIndex(quantizer)
-    item_ids = torch.arange(20).flip(0)
-    by_vectors.add(vectors, item_ids)
-    by_codes.add_codes(quantizer.encode(vectors), item_ids)
-    assert torch.equal(by_vectors.codes, by_codes.codes)
-    assert torch.equal(by_vectors.item_ids, by_codes.item_ids)
+@contract
+def test_merged_shards_are_one_index(make: MakeIndex) -> None:
+    vectors, queries, item_ids = draw(40, DIM), draw(4, DIM, seed=5), shuffled(40, seed=2)
+    index, second, third = (
+        filled(make, vectors[part], item_ids[part]) for part in (slice(0, 13), slice(13, 14), slice(14, 40))
+    )
+    before = third.search(queries)
+    for other in (second, third, make()):
+        index.merge(other)
+    assert_same_search(index, filled(make, vectors, item_ids), queries)
+    assert torch.equal(third.search(queries).item_ids, before.item_ids)
+    empty = make()
+    empty.merge(index)
+    assert_same_search(empty, index, queries)
+
+
+@contract
+def test_merging_what_shares_an_id_is_refused_and_changes_nothing(make: MakeIndex) -> None:
+    index, other = filled(make, draw(5, DIM)), filled(make, draw(2, DIM), torch.tensor([9, 4]))
+    with pytest.raises(ValueError, match="id 4 is there twice"):
+        index.merge(other)
+    assert_same_search(index, filled(make, draw(5, DIM)), draw(2, DIM, seed=1))
+
+
+@contract
+def test_a_loaded_index_is_the_saved_one(make: MakeIndex, tmp_path: Path) -> None:
+    vectors, queries, item_ids = draw(40, DIM), draw(4, DIM, seed=5), shuffled(40, seed=2)
+    index = filled(make, vectors, item_ids)
+    index.save(tmp_path / "deep" / "index")
+    loaded = type(index).load(tmp_path / "deep" / "index")
+    assert type(loaded) is type(index)
+    assert_same_search(loaded, index, queries)
+
+
+@contract
+def test_a_loaded_index_changes_in_memory_only(make: MakeIndex, tmp_path: Path) -> None:
+    vectors, queries = draw(40, DIM), draw(4, DIM, seed=5)
+    index = filled(make, vectors[:30])
+    index.save(tmp_path / "index")
+    for order in (torch.arange(10), shuffled(10)):
+        loaded = type(index).load(tmp_path / "index")
+        loaded.add(vectors[30:][order], 30 + order)
+        assert_same_search(loaded, filled(make, vectors), queries)
+    loaded = type(index).load(tmp_path / "index")
+    loaded.remove(torch.arange(20, 30))
+    assert_same_search(loaded, filled(make, vectors[:20]), queries)
+    # merging files, and writing over the one that is mapped
+    loaded, shard = type(index).load(tmp_path / "index"), filled(make, vectors[30:], torch.arange(30, 40))
+    shard.save(tmp_path / "shard")
+    loaded.merge(type(index).load(tmp_path / "shard"))
+    assert_same_search(type(index).load(tmp_path / "index"), index, queries)
+    mapped = type(index).load(tmp_path / "index")
+    loaded.save(tmp_path / "index")
+    assert_same_search(mapped, index, queries)
+    assert_same_search(type(index).load(tmp_path / "index"), filled(make, vectors), queries)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "shard"]
+
+
+@contract
+def test_an_emptied_index_is_saved_too(make: MakeIndex, tmp_path: Path) -> None:
+    index = filled(make, draw(5, DIM))
+    index.remove(torch.arange(5))
+    index.save(tmp_path / "index")
+    loaded = type(index).load(tmp_path / "index")
+    assert len(loaded) == 0
+    loaded.add(draw(5, DIM), torch.arange(5))
+    assert_same_search(loaded, filled(make, draw(5, DIM)), draw(2, DIM, seed=1))
+
+
+@contract
+def test_queries_of_any_precision_are_taken(make: MakeIndex) -> None:
+    index, queries = filled(make, draw(20, DIM).double()), draw(3, DIM, seed=1)
+    assert torch.equal(index.search(queries.double()).item_ids, index.search(queries).item_ids)
+    torch.testing.assert_close(index.distances(queries.double()).float(), index.distances(queries))
+
+
+@contract
+def test_vectors_with_a_gradient_are_taken_and_left_alone(make: MakeIndex) -> None:
+    vectors = draw(20, DIM).requires_grad_()
+    index = filled(make, vectors)
+    found = index.search(vectors).distances, index.distances(vectors.detach())
+    assert not any(distances.requires_grad for distances in found)
+
+
+@contract
+def test_without_a_gpu_there_is_no_search_on_one(make: MakeIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faiss.get_num_gpus", lambda: 0)
+    index = filled(make, draw(5, DIM))
+    with pytest.raises(RuntimeError, match=r"Expected a faiss that sees a GPU; found faiss .* with none"):
+        index.to_gpus()
+    monkeypatch.delattr("faiss.get_num_gpus")
+    with pytest.raises(RuntimeError, match="Install the gpu extra"):
+        index.to_gpus()
+    assert_same_search(index, filled(make, draw(5, DIM)), draw(2, DIM, seed=1))
+
+
+@contract
+def test_bytes_per_item_are_those_of_the_file(make: MakeIndex, tmp_path: Path) -> None:
+    sizes = []
+    for count in (100, 300):
+        filled(make, draw(count, DIM)).save(tmp_path / str(count))
+        sizes.append(sum(path.stat().st_size for path in (tmp_path / str(count)).iterdir()))
+    assert (sizes[1] - sizes[0]) / 200 == pytest.approx(filled(make, draw(3, DIM)).bytes_per_item, abs=1)
+
+
+def test_a_coder_gets_the_index_of_its_distance() -> None:
+    hashed, quantized = exhaustive_index(bit_hash()), exhaustive_index(product_quantizer())
+    assert isinstance(hashed, HammingIndex)
+    assert hashed.coder is bit_hash()
+    assert isinstance(quantized, AsymmetricIndex)
+    assert quantized.quantizer is product_quantizer()
 
 
 @pytest.mark.usefixtures("unchecked_types")
-def test_unknown_metric_is_refused() -> None:
-    with pytest.raises(ValueError, match="metric must be cosine or euclidean; got 'hamming'"):
-        ExactIndex("hamming")  # type: ignore[arg-type]
+def test_what_is_no_coder_gets_no_index() -> None:
+    with pytest.raises(TypeError, match="Expected a BinaryHash or a Quantizer; got Linear"):
+        exhaustive_index(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
-def test_searching_an_empty_index_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="The index is empty; add items"):
-        ExactIndex().search(draw(1, DIM))
-
-
-def test_exact_search_agrees_with_faiss() -> None:
-    vectors, queries = draw(300, DIM).float(), draw(20, DIM, seed=1).float()
-    flat = faiss.IndexFlatL2(DIM)
-    flat.add(vectors.numpy())
-    distances, item_ids = flat.search(queries.numpy(), 25)
-    # in float64, so that no two of ours swap; faiss's float32 order is that of well separated distances
-    ranking = filled(euclidean, vectors.double()).search(queries.double(), 25)
-    np.testing.assert_allclose(ranking.distances.numpy(), distances, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(ranking.item_ids.numpy(), item_ids)
-
-
-def test_asymmetric_search_agrees_with_faiss() -> None:
-    quantizer = make_quantizer().float()
-    vectors, queries = draw(300, DIM).float(), draw(20, DIM, seed=1).float()
-    oracle = faiss.IndexPQ(DIM, quantizer.num_books, 4)
-    faiss.copy_array_to_vector(quantizer.codebooks.numpy().ravel(), oracle.pq.centroids)
-    oracle.is_trained = True
-    oracle.add(vectors.numpy())
-    codes = quantizer.encode(vectors)
-    np.testing.assert_array_equal(oracle.reconstruct_n(0, 300), quantizer.decode(codes).numpy())
-    distances, item_ids = oracle.search(queries.numpy(), 300)
-    index = AsymmetricIndex(quantizer)
-    index.add(vectors, torch.arange(300))
-    np.testing.assert_allclose(index.search(queries).distances.numpy(), distances, rtol=1e-5, atol=1e-5)
-    ours = index.distances(queries)
-    np.testing.assert_allclose(ours.gather(1, torch.from_numpy(item_ids)).numpy(), distances, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("num_items", [0, -1])
-def test_a_search_for_nothing_is_refused(num_items: int) -> None:
-    index = ExactIndex()
-    index.add(torch.eye(3), torch.arange(3))
-    with pytest.raises(ValueError, match="at least one item"):
-        index.search(torch.eye(3), num_items)
-
-
-def test_vectors_of_another_size_leave_an_index_as_it_was() -> None:
-    index = ExactIndex()
-    index.add(torch.eye(3), torch.arange(3))
-    with pytest.raises(ValueError, match="Expected vectors of 3 dimensions; got 2"):
-        index.add(torch.eye(2), torch.tensor([7, 8]))
-    assert index.item_ids.tolist() == [0, 1, 2]
+@contract
+def test_ids_need_not_fit_32_bits(make: MakeIndex) -> None:
+    item_ids = torch.tensor([2**62, 5, 2**40])
+    index = filled(make, draw(3, DIM), item_ids)
+    assert index.search(draw(3, DIM)).item_ids[:, 0].tolist() == item_ids.tolist() or not isinstance(index, CellIndex)
+    assert np.all(index.item_ids.numpy() == [5, 2**40, 2**62])

@@ -1,0 +1,1 @@
+"""Scripts that measure; what they measure with is in experiments/."""

@@ -1,0 +1,111 @@
+"""Empty indexes of every kind, and vectors to put in."""
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from retrieval.codes import OptimizedProductQuantizer, ProductQuantizer, RandomHyperplaneHash, ResidualQuantizer
+from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, InvertedIndex, InvertedMultiIndex
+
+DIM = 6
+MakeIndex = Callable[[], Index]
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@cache
+def product_quantizer() -> ProductQuantizer:
+    quantizer = ProductQuantizer(DIM, 12, 16, num_iterations=5)
+    quantizer.fit(draw(100, DIM, seed=9))
+    return quantizer
+
+
+@cache
+def rotated_quantizer() -> OptimizedProductQuantizer:
+    """Four books for six dimensions, so that vectors are filled up too."""
+    quantizer = OptimizedProductQuantizer(DIM, 16, 16, num_rotations=3, num_iterations=3)
+    quantizer.fit(draw(100, DIM, seed=9))
+    return quantizer
+
+
+@cache
+def residual_quantizer() -> ResidualQuantizer:
+    quantizer = ResidualQuantizer(DIM, 12, 8, num_iterations=3)
+    quantizer.fit(draw(100, DIM, seed=9))
+    return quantizer
+
+
+@cache
+def bit_hash() -> RandomHyperplaneHash:
+    """Twelve bits, which don't fill two bytes."""
+    coder = RandomHyperplaneHash(DIM, 12)
+    coder.fit(draw(100, DIM, seed=9))
+    return coder
+
+
+def cosine() -> Index:
+    return ExactIndex("cosine")
+
+
+def euclidean() -> Index:
+    return ExactIndex("euclidean")
+
+
+def hamming() -> Index:
+    return HammingIndex(bit_hash())
+
+
+def asymmetric() -> Index:
+    return AsymmetricIndex(product_quantizer())
+
+
+def rotated() -> Index:
+    return AsymmetricIndex(rotated_quantizer())
+
+
+def residual() -> Index:
+    return AsymmetricIndex(residual_quantizer())
+
+
+def inverted(num_probes: int = 5) -> Index:
+    index = InvertedIndex(DIM, 5, num_probes, 16, num_codewords=16)
+    index.fit(draw(100, DIM, seed=9))
+    return index
+
+
+def multi(num_probes: int = 16) -> Index:
+    """Three books, whose multiple that two halves divide is not the dimension of the vectors."""
+    index = InvertedMultiIndex(DIM, 4, num_probes, 20, num_codewords=16)
+    index.fit(draw(100, DIM, seed=9))
+    return index
+
+
+# of cells, all are visited, so that every item comes back
+MAKERS = [cosine, euclidean, hamming, asymmetric, rotated, residual, inverted, multi]
+contract = pytest.mark.parametrize("make", MAKERS)
+
+
+def filled(make: MakeIndex, vectors: Tensor, item_ids: Tensor | None = None) -> Index:
+    index = make()
+    index.add(vectors, torch.arange(len(vectors)) if item_ids is None else item_ids)
+    return index
+
+
+def shuffled(count: int, seed: int = 0) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same_search(found: Index, expected: Index, queries: Tensor) -> None:
+    """Same items, same rankings to the last place, same bits of distance."""
+    assert torch.equal(found.item_ids, expected.item_ids)
+    assert len(found) == len(expected) == len(found.item_ids)
+    assert torch.equal(found.distances(queries), expected.distances(queries))
+    for num_items in (1, 3, None):
+        ranking, wanted = found.search(queries, num_items), expected.search(queries, num_items)
+        assert torch.equal(ranking.item_ids, wanted.item_ids)
+        assert torch.equal(ranking.distances, wanted.distances)
