@@ -30,7 +30,7 @@ class CodebookRefit(pl.Callback):
     Args:
         fit_on: Whose embeddings: `train`, as in the paper, or the whole unlabelled `database`.
         max_items: Items that a fit embeds at most, drawn anew each time, so that it stays a small part of an epoch
-            whatever the corpus; 2560 are 40 for each of 64 codewords, about what k-means wants.
+            whatever the corpus; 2560 are 40 for each of 64 codewords, about what k-means wants. None takes all.
         num_epochs: Epochs after which the codebooks are left alone; None is never. 1 suits codebooks that then learn by
             gradient.
     """
@@ -38,7 +38,7 @@ class CodebookRefit(pl.Callback):
     def __init__(
         self,
         fit_on: Literal["train", "database"] = "train",
-        max_items: int = 2560,
+        max_items: int | None = 2560,
         num_epochs: int | None = None,
     ) -> None:
         self.fit_on: Literal["train", "database"] = fit_on
@@ -88,7 +88,7 @@ class CodebookRefit(pl.Callback):
         """Embed the items of the role once, in evaluation mode, on all processes together."""
         dataset = cast(HasRoles, trainer.datamodule).role_dataset(self.fit_on)  # type: ignore[attr-defined]
         chosen = torch.arange(len(dataset))
-        if len(dataset) > self.max_items:
+        if self.max_items is not None and len(dataset) > self.max_items:
             generator = torch.Generator().manual_seed(trainer.global_step)  # the same on all processes
             chosen = torch.randperm(len(dataset), generator=generator)[: self.max_items]
         num_items, num_ranks = len(chosen), trainer.world_size

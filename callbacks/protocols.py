@@ -6,7 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from retrieval.codes import CodebookFit, ProductQuantizer
+from retrieval.codes import CodebookFit, Coder
 from retrieval.metrics import ScoringOptions
 from retrieval.outputs import RetrievalOutputs
 
@@ -60,19 +60,26 @@ class HasRoles(Protocol):
 
 @runtime_checkable
 class HasCodebook(Protocol):
-    """A model whose codebooks are fitted outside of back-propagation."""
+    """A model whose codebooks, or another code, are fitted outside of back-propagation."""
 
-    def fit_codebook(self, embeddings: Tensor) -> CodebookFit:
-        """Fit to embeddings of shape [item, embedding]."""
+    def fit_codebook(self, embeddings: Tensor) -> CodebookFit | None:
+        """Fit to embeddings of shape [item, embedding]; None for a code without codebooks."""
 
     def codebook_tensors(self) -> list[Tensor]:
         """Return what the fit changed, to be shared between processes."""
 
 
 @runtime_checkable
-class QuantizedModel(Protocol):
-    """A model that searches by a product quantizer; after a test it holds what reports need."""
+class CodedModel(Protocol):
+    """A model that searches by codes; after a test it holds what reports need."""
 
     retrieval_outputs: RetrievalOutputs | None
-    quantizer: ProductQuantizer
     scoring: ScoringOptions
+
+    @property
+    def coder(self) -> Coder:
+        """What encodes its embeddings."""
+
+    @property
+    def method_name(self) -> str:
+        """What reports call it."""

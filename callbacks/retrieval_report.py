@@ -14,9 +14,10 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
-from callbacks.baselines import score_baselines
+from callbacks.baselines import score_exact, score_product_quantization
 from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
-from callbacks.protocols import Corpus, QuantizedModel
+from callbacks.protocols import CodedModel, Corpus
+from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
 
@@ -24,7 +25,8 @@ from retrieval.outputs import RetrievalOutputs
 class RetrievalReport(pl.Callback):
     """After a test, compare the model with search by its input features, unlearned.
 
-    The baselines are PQ, PQ on unit-length features and exact cosine search. Writes `results.csv`, `results.json` and
+    The baselines are exact cosine search and, beside a product quantizer, PQ of the features, plain and of unit length,
+    with as many bits and codewords. Writes `results.csv`, `results.json` and
     figures into `<run folder>/report`; with a W&B logger, logs the same table and figures, a table of queries with
     their nearest items to listen to, and the confusion of nearest neighbours.
 
@@ -32,27 +34,38 @@ class RetrievalReport(pl.Callback):
         num_heard_queries: Queries in the table to listen to, spread over the classes.
         num_heard_items: Nearest items of each.
         figures: Whether to draw figures; a map of the embeddings takes some seconds.
+        product_quantization: Whether PQ is among the baselines.
     """
 
-    def __init__(self, num_heard_queries: int = 8, num_heard_items: int = 5, figures: bool = True) -> None:
+    def __init__(
+        self,
+        num_heard_queries: int = 8,
+        num_heard_items: int = 5,
+        figures: bool = True,
+        product_quantization: bool = True,
+    ) -> None:
         self.num_heard_queries = num_heard_queries
         self.num_heard_items = num_heard_items
         self.figures = figures
+        self.product_quantization = product_quantization
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score the baselines and write the report, on one process."""
         if not trainer.is_global_zero:
             return
-        model = cast(QuantizedModel, pl_module)
+        model = cast(CodedModel, pl_module)
         corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
         outputs = model.retrieval_outputs
         if outputs is None:
             raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
-        method = f"{type(pl_module).__name__}, {model.quantizer.num_bits} bits"
-        scores = {method: outputs.scores} | score_baselines(outputs, model.quantizer, model.scoring)
+        method = f"{model.method_name}, {model.coder.num_bits} bits"
+        scores = {method: outputs.scores}
+        if self.product_quantization and isinstance(model.coder, ProductQuantizer):
+            scores |= score_product_quantization(outputs, model.coder, model.scoring)
+        scores |= score_exact(outputs, model.scoring)
         folder = Path(trainer.default_root_dir) / "report"
         folder.mkdir(parents=True, exist_ok=True)
-        write_results(folder, scores, corpus.data_name, model.quantizer.num_bits)
+        write_results(folder, scores, corpus.data_name, model.coder.num_bits)
         drawn = self._draw(folder, outputs, scores, corpus) if self.figures else []
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         for logger in loggers:

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import wandb
@@ -45,6 +46,8 @@ class EarmarkCli(LightningCLI):
         """Give the run its folder, and send checkpoints and W&B files there."""
         config = self.config[self.subcommand]
         trainer = config.trainer
+        if config.weights_only is None:
+            config.weights_only = True  # Lightning's own default lets a checkpoint run code
         if self.subcommand == "test":
             config.verbose = False  # RetrievalReport prints a better table
         if trainer.default_root_dir is None:
@@ -54,7 +57,7 @@ class EarmarkCli(LightningCLI):
         else:
             checkpoints = Path(trainer.default_root_dir) / "checkpoints"
         for callback in trainer.callbacks or []:
-            if callback.class_path.endswith("ModelCheckpoint") and callback.init_args.dirpath is None:
+            if callback.class_path.endswith("Checkpoint") and callback.init_args.dirpath is None:
                 callback.init_args.dirpath = str(checkpoints)
         loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         for logger in loggers:
@@ -67,7 +70,13 @@ class EarmarkCli(LightningCLI):
             return
         keeper = self.trainer.checkpoint_callback
         selected = isinstance(keeper, ModelCheckpoint) and keeper.monitor is not None and keeper.best_model_path
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path="best" if selected else None, verbose=False)
+        self.trainer.test(
+            self.model,
+            datamodule=self.datamodule,
+            ckpt_path="best" if selected else None,
+            verbose=False,
+            weights_only=True,
+        )
         if self.trainer.is_global_zero and isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
             Console().print(f"Checkpoint: {keeper.best_model_path}", soft_wrap=True)
 
@@ -159,6 +168,11 @@ def show_messages() -> None:
         logger.setLevel(level)
 
 
+def wandb_mode() -> Literal["offline"] | None:
+    """Return `offline` unless the user chose a mode or is logged in; None leaves the choice to W&B."""
+    return None if "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False) else "offline"
+
+
 def _run_name(config: Namespace) -> str:
     """Name a run after its first config and the time; processes that this one starts get the same name."""
     if RUN_VARIABLE not in os.environ or "LOCAL_RANK" not in os.environ:
@@ -173,7 +187,6 @@ def _place_wandb_run(init_args: Namespace, folder: Path, subcommand: str) -> Non
     for name, value in (("save_dir", str(folder)), ("job_type", subcommand)):
         if getattr(init_args, name, None) in (None, "."):
             setattr(init_args, name, value)
-    # Offline unless the user chose a mode or is logged in.
-    if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False, verify=False):
-        init_args.mode = "offline"
+    if wandb_mode() is not None:
+        init_args.mode = wandb_mode()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """What learns: one file a paper."""
 
+from lightning_modules.baseline import Baseline
 from lightning_modules.dqn import AudioDqn
 
-__all__ = ["AudioDqn"]
+__all__ = ["AudioDqn", "Baseline"]

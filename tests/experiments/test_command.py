@@ -14,6 +14,7 @@ import yaml
 
 import train
 from experiments.command import CONFIG_FOLDER, ConfigNotFound, EarmarkCli, find_config, resolve_configs
+from retrieval.codes import load_coder
 from tests.lightning_modules.frontends.test_yamnet_weights import write_keras_release
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
@@ -21,6 +22,15 @@ from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGS = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
+BASELINES = sorted(path.name for path in (CONFIG_FOLDER / "baselines").glob("*.yaml"))
+# the replica has 80 clips to fit on
+SMALL_CODES = {
+    "agh.yaml": ["--model.coder.init_args.num_anchors=20"],
+    "klsh.yaml": ["--model.coder.init_args.num_landmarks=20", "--model.coder.init_args.num_summed=5"],
+    "pq.yaml": ["--model.coder.init_args.num_codewords=4"],
+    "opq.yaml": ["--model.coder.init_args.num_codewords=4", "--model.coder.init_args.num_rotations=1"],
+    "rq.yaml": ["--model.coder.init_args.num_codewords=4"],
+}
 QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 # demo.yaml on 100 rendered clips, four epochs
 SMALL_DEMO = ["--config=demo.yaml", "--data.clips_per_class=10", "--data.labels_per_class=4", "--trainer.max_epochs=4",
@@ -87,6 +97,26 @@ def test_every_config_fits_and_tests(config: str, in_tmp: Path) -> None:
     assert results(in_tmp / "run")[1:] == rows[1:]
 
 
+@pytest.mark.parametrize("config", BASELINES)
+def test_every_baseline_is_fitted_kept_and_exported(config: str, in_tmp: Path) -> None:
+    write_keras_release(in_tmp / "yamnet.h5")
+    replica = make_esc50(in_tmp / "corpus", num_classes=5, clips_per_fold=4)
+    arguments = [f"--config=baselines/{config}", *QUIET, f"--data.root={replica}", "--model.num_bits=6",
+                 f"--data.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.labels_per_class=2",
+                 *SMALL_CODES.get(config, [])]  # fmt: skip
+    cli = train.main(["fit", *arguments, f"--trainer.default_root_dir={in_tmp / 'fit'}"])
+    assert cli.trainer.state.finished
+    rows = results(in_tmp / "fit")
+    assert [row["method"] for row in rows][1:] == ["exact cosine"]
+    checkpoint = in_tmp / "fit" / "checkpoints" / "last.ckpt"
+    train.main(["test", *arguments, f"--ckpt_path={checkpoint}", f"--trainer.default_root_dir={in_tmp / 'test'}"])
+    assert results(in_tmp / "test") == rows
+    train.main(["predict", *arguments, f"--ckpt_path={checkpoint}", f"--trainer.default_root_dir={in_tmp / 'codes'}"])
+    embeddings = torch.from_numpy(np.load(in_tmp / "codes" / "codes" / "embeddings.npy"))
+    coder = load_coder(in_tmp / "codes" / "codes" / "coder.safetensors")
+    assert len(coder.encode(embeddings)) == 100
+
+
 def save(cli: EarmarkCli, folder: Path) -> Path:
     """Save a checkpoint of a dev run, which saves none itself."""
     cli.trainer.strategy.connect(cli.model)
@@ -97,22 +127,26 @@ def save(cli: EarmarkCli, folder: Path) -> Path:
 
 @pytest.mark.parametrize("config", sorted(path.name for path in (CONFIG_FOLDER / "data").glob("*.yaml")))
 def test_data_configs_layer_over_a_model(config: str, in_tmp: Path) -> None:
-    write_keras_release(in_tmp / "yamnet.h5")
+    root = in_tmp / "corpus"
+    frontend = [f"--data.frontend.weights={in_tmp / 'yamnet.h5'}"]
     if config == "audio_folder.yaml":
-        root = make_audio_folder(in_tmp / "corpus")
+        make_audio_folder(root)
     elif config == "fsd_kaggle2018.yaml":
-        root = make_fsd_kaggle2018(in_tmp / "corpus")
+        make_fsd_kaggle2018(root)
+    elif config == "rendered_events.yaml":
+        frontend = ["--data.clips_per_class=5"]
     else:
-        root = make_esc50(in_tmp / "corpus", num_classes=50 if config == "esc10.yaml" else 3, clips_per_fold=1)
+        make_esc50(root, num_classes=50 if config == "esc10.yaml" else 3, clips_per_fold=1)
+    write_keras_release(in_tmp / "yamnet.h5")
     cli = train.main(
         ["fit", "--config=dqn.yaml", f"--config=data/{config}", *QUIET, "--trainer.fast_dev_run=true",
-         f"--data.root={root}", f"--data.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.labels_per_class=2",
+         f"--data.root={root}", *frontend, "--data.labels_per_class=2",
          "--model.num_codewords=2", "--model.num_bits=4", f"--trainer.default_root_dir={in_tmp / 'run'}"]
     )  # fmt: skip
     assert cli.trainer.state.finished
     expected = {
         "audio_folder.yaml": "corpus", "esc10.yaml": "ESC-10", "esc50.yaml": "ESC-50",
-        "fsd_kaggle2018.yaml": "FSDKaggle2018",
+        "fsd_kaggle2018.yaml": "FSDKaggle2018", "rendered_events.yaml": "rendered events",
     }[config]  # fmt: skip
     assert results(in_tmp / "run")[0]["data"] == expected
 

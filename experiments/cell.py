@@ -1,0 +1,144 @@
+"""One cell of a grid: a command of train.py, run in this process, and what is kept of it."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import yaml
+
+from callbacks.baselines import score_exact
+from experiments.command import find_config, run_command
+from lightning_modules.base import RetrievalModule
+
+FORMAT_VERSION = 1
+# Callbacks of a config that change what is learned; a grid leaves reports and checkpoints out.
+_LEARNING_CALLBACKS = ("callbacks.CodebookRefit",)
+_QUIET = (
+    "--trainer.logger=false",
+    "--trainer.enable_checkpointing=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.limit_val_batches=0",
+    "--trainer.devices=1",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What to run, and where its result goes in a table.
+
+    Attributes:
+        method: Row.
+        embedding: Front end.
+        num_bits: Column.
+        fold: Fold of the test queries; 0 where the corpus has none.
+        seed: Seed of all that is drawn.
+        label_fraction: Labelled share of the database; None is what the config says.
+        arguments: Command line after `train.py fit`, without what makes it quiet.
+        scores_exactly: Whether exact cosine search of the features is scored in place of the model.
+    """
+
+    method: str
+    embedding: str
+    num_bits: int
+    fold: int
+    seed: int
+    label_fraction: float | None
+    arguments: tuple[str, ...]
+    scores_exactly: bool = False
+
+    @property
+    def key(self) -> str:
+        """A name for its result that changes with anything that is run."""
+        described = json.dumps([FORMAT_VERSION, self.scores_exactly, *self.arguments])
+        return f"{self.method}-{self.num_bits}-{sha256(described.encode()).hexdigest()[:12]}"
+
+    @property
+    def command(self) -> str:
+        """What a user types to run it alone, with its reports."""
+        return "python train.py fit " + " ".join(self.arguments)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell leaves.
+
+    Attributes:
+        data_name: What numbers on its corpus are to be called.
+        mean_ap: mAP over the full list.
+        map_at: mAP@R by R, R as text.
+        average_precision: AP of each query, in the order of `query_index`.
+        query_index: Position of each query in the corpus.
+        num_items: Size of the database.
+        seconds: Wall time, with making the model and scoring.
+        command: How to run it alone.
+    """
+
+    data_name: str
+    mean_ap: float
+    map_at: dict[str, float]
+    average_precision: list[float]
+    query_index: list[int]
+    num_items: int
+    seconds: float
+    command: str
+
+
+def run_cell(cell: Cell, folder: Path) -> CellResult:
+    """Train and test; the run's config stays in `folder`, nothing else.
+
+    Raises:
+        Exception: Whatever the command raises.
+    """
+    begun = time.perf_counter()
+    quiet = [*_QUIET, f"--trainer.callbacks={json.dumps(_learning_callbacks(cell.arguments))}"]
+    cli = run_command(["fit", *cell.arguments, *quiet, f"--trainer.default_root_dir={folder}"])
+    model = cli.model
+    if not isinstance(model, RetrievalModule) or model.retrieval_outputs is None:
+        raise TypeError(f"Expected a model that leaves retrieval_outputs; {type(model).__name__} left none.")
+    outputs = model.retrieval_outputs
+    scores = score_exact(outputs, model.scoring)["exact cosine"] if cell.scores_exactly else outputs.scores
+    return CellResult(
+        data_name=str(cli.datamodule.data_name),
+        mean_ap=scores.mean_ap,
+        map_at={str(cutoff): value for cutoff, value in scores.map_at.items()},
+        average_precision=scores.average_precision.tolist(),
+        query_index=outputs.queries.item_index.tolist(),
+        num_items=scores.num_items,
+        seconds=time.perf_counter() - begun,
+        command=cell.command,
+    )
+
+
+def write_result(path: Path, result: CellResult) -> None:
+    """Write a result; the file appears only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_result(path: Path) -> CellResult:
+    """Read what `write_result` wrote.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        return CellResult(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected the result of a cell, found {error}. Delete it and run again.") from error
+
+
+def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, object]]:
+    """Return the callbacks of the last config that has any, as far as they change what is learned."""
+    found: list[dict[str, object]] = []
+    for argument in arguments:
+        if argument.startswith("--config="):
+            config = yaml.safe_load(find_config(argument.partition("=")[2]).read_text(encoding="utf-8"))
+            found = (config.get("trainer") or {}).get("callbacks", found)
+    return [callback for callback in found if callback["class_path"] in _LEARNING_CALLBACKS]

@@ -1,0 +1,63 @@
+"""Search by a code that is fitted without labels: what learned codes are compared with.
+
+Jati and Emmanouilidou (2020), section 4.1: unsupervised methods see the whole database and work on the features as they
+are.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_modules.base import Batch, RetrievalModule
+from retrieval.codes import Coder
+from retrieval.metrics import ScoringOptions
+
+
+class Baseline(RetrievalModule):
+    """Encode features by a classical code; there are no parameters, and training is one fit of the code.
+
+    `callbacks.CodebookRefit` with `fit_on: database` fits it, `callbacks.FinalCheckpoint` keeps it.
+
+    Args:
+        input_dim: Size of a feature; the data module gives it.
+        coder: Makes the code from the sizes of feature and code.
+        num_bits: Length of a code.
+        normalize: Whether features are scaled to unit length first.
+        scoring: Definitions of the scores.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        coder: Callable[[int, int], Coder],
+        num_bits: int = 48,
+        normalize: bool = False,
+        scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(scoring)
+        self.num_bits = num_bits
+        self.normalize = normalize
+        self._coder = coder(input_dim, num_bits)
+
+    @property
+    def coder(self) -> Coder:
+        """The code."""
+        return self._coder
+
+    @property
+    def method_name(self) -> str:
+        """The code's name, and what the features went through before."""
+        name = type(self._coder).__name__
+        return f"{name}, L2-normalised" if self.normalize else name
+
+    def forward(self, feature: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch embedding"]:
+        """Return the features, of unit length if asked for."""
+        return torch.nn.functional.normalize(feature, dim=1) if self.normalize else feature
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Learn nothing from labelled items."""
+
+    def configure_optimizers(self) -> None:
+        """Have no optimizer."""
