@@ -1,19 +1,24 @@
 """One cell of a grid: a command of train.py, run in this process, and what is kept of it."""
 
+import functools
 import json
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
 from callbacks.baselines import score_exact
-from experiments.command import find_config, run_command
+from experiments.command import RUN_VARIABLE, find_config, run_command
 from lightning_modules.base import RetrievalModule
 
+# Raise it when a default in the code changes what a cell gives.
 FORMAT_VERSION = 1
 # Callbacks of a config that change what is learned; a grid leaves reports and checkpoints out.
 _LEARNING_CALLBACKS = ("callbacks.CodebookRefit",)
@@ -22,8 +27,6 @@ _QUIET = (
     "--trainer.enable_checkpointing=false",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
-    "--trainer.limit_val_batches=0",
-    "--trainer.devices=1",
 )
 
 
@@ -53,14 +56,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A name for its result that changes with anything that is run."""
-        described = json.dumps([FORMAT_VERSION, self.scores_exactly, *self.arguments])
+        """A name for its result that changes with its arguments, its configs and the files the environment names."""
+        configs = [_read_config(path) for path in config_paths(self.arguments)]
+        named = {name: value for name, value in os.environ.items() if _names_a_file(name)}
+        described = json.dumps([FORMAT_VERSION, self.scores_exactly, self.arguments, configs, named], sort_keys=True)
         return f"{self.method}-{self.num_bits}-{sha256(described.encode()).hexdigest()[:12]}"
 
     @property
     def command(self) -> str:
         """What a user types to run it alone, with its reports."""
-        return "python train.py fit " + " ".join(self.arguments)
+        return "python train.py fit " + shlex.join(self.arguments)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class CellResult:
         query_index: Position of each query in the corpus.
         num_items: Size of the database.
         seconds: Wall time, with making the model and scoring.
-        command: How to run it alone.
+        command: How to run it alone, with the number of threads that it ran with.
     """
 
     data_name: str
@@ -110,7 +115,8 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         query_index=outputs.queries.item_index.tolist(),
         num_items=scores.num_items,
         seconds=time.perf_counter() - begun,
-        command=cell.command,
+        # sums in another order give other last digits, and now and then another codeword
+        command=f"OMP_NUM_THREADS={torch.get_num_threads()} {cell.command}",
     )
 
 
@@ -134,11 +140,30 @@ def read_result(path: Path) -> CellResult:
         raise ValueError(f"{path}: expected the result of a cell, found {error}. Delete it and run again.") from error
 
 
+def config_paths(arguments: Sequence[str]) -> list[Path]:
+    """Return the config files that a command line names, in its order.
+
+    Raises:
+        ConfigNotFound: If there is no such config.
+    """
+    return [
+        find_config(name) for option, _, name in (each.partition("=") for each in arguments) if option == "--config"
+    ]
+
+
 def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, object]]:
     """Return the callbacks of the last config that has any, as far as they change what is learned."""
     found: list[dict[str, object]] = []
-    for argument in arguments:
-        if argument.startswith("--config="):
-            config = yaml.safe_load(find_config(argument.partition("=")[2]).read_text(encoding="utf-8"))
-            found = (config.get("trainer") or {}).get("callbacks", found)
+    for path in config_paths(arguments):
+        found = (_read_config(path).get("trainer") or {}).get("callbacks", found)
     return [callback for callback in found if callback["class_path"] in _LEARNING_CALLBACKS]
+
+
+@functools.cache  # a grid has some configs and a thousand cells
+def _read_config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _names_a_file(variable: str) -> bool:
+    return variable.startswith("EARMARK_") and variable != RUN_VARIABLE

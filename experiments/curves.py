@@ -1,5 +1,6 @@
 """Figures of a grid: mAP against bits, labelled share and length of the list."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -7,24 +8,21 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.published_values import PublishedTable
 from experiments.summary import Row
-from experiments.table_files import EMBEDDING_LABELS
+from experiments.table_files import EMBEDDING_LABELS, TableText
 
 
-def draw_bits(rows: Sequence[Row], labels: Mapping[str, str], published: PublishedTable, data_name: str) -> Figure:
+def draw_bits(rows: Sequence[Row], text: TableText) -> Figure:
     """Draw mAP against code length: ours solid, the paper's dashed."""
-    figure, axes = _new("bits", "mAP in %", f"{data_name}; the paper's dashed")
-    longest = max(row.num_bits for row in rows)
-    for position, (name, group) in enumerate(_group(rows, labels).items()):
+    figure, axes = _new("bits", "mAP in %", f"{text.data_name}; the paper's dashed")
+    for position, (name, group) in enumerate(_group(rows, text.labels).items()):
         colour = mpl.colormaps["tab20"](position % 20)
-        if len(group) == 1 and group[0].num_bits < longest:  # no code: it stands for every length
-            axes.axhline(100 * group[0].mean_ap, color=colour, lw=1, ls=":", label=name)
-            continue
         _errorbars(axes, group, lambda row: row.num_bits, name, colour)
-    for embedding, methods in published.mean_ap_percent.items():
+    for embedding, methods in text.published.mean_ap_percent.items():
         for position, (method, values) in enumerate(methods.items()):
-            points = [(bits, value) for bits, value in zip(published.bits, values, strict=True) if value is not None]
+            points = [
+                (bits, value) for bits, value in zip(text.published.bits, values, strict=True) if value is not None
+            ]
             style = "--" if position % 2 else "-."
             axes.plot(*zip(*points, strict=True), ls=style, lw=0.8, color="grey", alpha=0.7)
             axes.annotate(f"{method}, {EMBEDDING_LABELS[embedding]}", points[-1], fontsize=5, color="grey")
@@ -33,13 +31,13 @@ def draw_bits(rows: Sequence[Row], labels: Mapping[str, str], published: Publish
     return figure
 
 
-def draw_fractions(rows: Sequence[Row], labels: Mapping[str, str], published: PublishedTable, data_name: str) -> Figure:
+def draw_fractions(rows: Sequence[Row], text: TableText) -> Figure:
     """Draw mAP against the labelled share of the database; the paper's value at a tenth as a cross."""
-    figure, axes = _new("labelled share of the database in %", "mAP in %", data_name)
-    for position, (name, group) in enumerate(_group(rows, labels).items()):
+    figure, axes = _new("labelled share of the database in %", "mAP in %", text.data_name)
+    for position, (name, group) in enumerate(_group(rows, text.labels).items()):
         _errorbars(axes, group, lambda row: 100 * (row.label_fraction or 0), name, f"C{position}")
-    for embedding in published.mean_ap_percent:
-        value = published.value(embedding, "dqn", rows[0].num_bits)
+    for embedding in text.published.mean_ap_percent:
+        value = text.published.value(embedding, "dqn", rows[0].num_bits)
         if value is not None:
             axes.plot(10, value, "x", color="grey")
             axes.annotate(f"the paper's, {EMBEDDING_LABELS[embedding]}", (10, value), fontsize=6, color="grey")
@@ -47,13 +45,13 @@ def draw_fractions(rows: Sequence[Row], labels: Mapping[str, str], published: Pu
     return figure
 
 
-def draw_map_at(rows: Sequence[Row], labels: Mapping[str, str], data_name: str) -> Figure:
+def draw_map_at(rows: Sequence[Row], text: TableText) -> Figure:
     """Draw mAP@R against R; the last point is the whole list."""
-    figure, axes = _new("items retrieved, R", "mAP@R in %", f"{data_name}, {rows[-1].num_bits} bits")
+    figure, axes = _new("items retrieved, R", "mAP@R in %", f"{text.data_name}, {rows[-1].num_bits} bits")
     for row in rows:
         share = "" if row.label_fraction is None else f", {100 * row.label_fraction:.0f} % labelled"
         points = sorted(row.map_at.items())
-        name = f"{labels[row.method]}, {EMBEDDING_LABELS[row.embedding]}{share}"
+        name = f"{text.labels[row.method]}, {EMBEDDING_LABELS[row.embedding]}{share}"
         axes.plot([at for at, _ in points], [100 * value for _, value in points], marker="o", ms=3, label=name)
     axes.set_xscale("log")
     _finish(figure)
@@ -61,11 +59,14 @@ def draw_map_at(rows: Sequence[Row], labels: Mapping[str, str], data_name: str) 
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG."""
+    """Write a figure as PNG and SVG; a file appears only when complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
+    paths = []
+    for suffix in ("png", "svg"):
+        paths.append(folder / f"{name}.{suffix}")
+        temporary = folder / f".{name}.{suffix}.{os.getpid()}"
+        figure.savefig(temporary, dpi=150, format=suffix)
+        temporary.replace(paths[-1])
     return paths
 
 

@@ -3,20 +3,26 @@
 import logging
 import multiprocessing
 import os
+import signal
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import faiss
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 
+from datamodules import DatasetError
 from experiments.cell import Cell, CellResult, read_result, run_cell, write_result
+from lightning_modules.frontends.pretrained import WeightsError
 
 _logger = logging.getLogger(__name__)
 
@@ -26,34 +32,39 @@ class WorkerKilled(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result.
+
+    Attributes:
+        message: First line of the error; its full text is in `<folder>/cells/<key>.error`.
+        concerns_all: Whether cells of the same embedding fail likewise: corpus, weights or command line are wrong.
+    """
+
+    message: str
+    concerns_all: bool
+
+
+@dataclass(frozen=True)
 class GridResult:
     """What came out of a grid.
 
     Attributes:
-        results: By cell; without those that failed.
-        failures: Last line of the error, by cell; its full text is in `<folder>/cells/<key>.error`.
+        results: By cell; without those that failed or were left out.
+        failures: Why, by cell, of those that were run and failed.
         num_run: Cells that were run now, not read back.
     """
 
     results: dict[Cell, CellResult]
-    failures: dict[Cell, str]
+    failures: dict[Cell, Failure]
     num_run: int
-
-
-@dataclass(frozen=True)
-class _Workers:
-    """How cells are run: where to, in how many processes, on how many GPUs."""
-
-    folder: Path
-    num_workers: int
-    num_gpus: int
 
 
 def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None) -> GridResult:
     """Run all cells that have no result yet.
 
     The first cell of each embedding runs before the others start, so that a corpus is embedded once and its progress
-    can be seen. Where there are GPUs, a process sees one of them. A cell that fails does not stop the others.
+    can be seen; if corpus or weights turn out to be missing, the others of the embedding are left out. Where there are
+    GPUs, a process sees one of them. A cell that fails for itself does not stop the others.
 
     Args:
         cells: What to run; a cell given twice is run once.
@@ -61,40 +72,59 @@ def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None
         num_workers: Processes; None is one a GPU, or one a core where there is none.
 
     Raises:
+        ValueError: If a result is damaged.
         WorkerKilled: If a process was killed; finished cells are kept.
-        KeyboardInterrupt: If it is stopped; finished cells are kept.
+        KeyboardInterrupt: If it is stopped; the cells in progress are finished, and all finished ones kept.
     """
     cells = list(dict.fromkeys(cells))
     results = {cell: read_result(_path(folder, cell)) for cell in cells if _path(folder, cell).is_file()}
     todo = [cell for cell in cells if cell not in results]
-    failures: dict[Cell, str] = {}
-    num_gpus = torch.cuda.device_count()
-    num_workers = max(1, min(num_workers or num_gpus or len(os.sched_getaffinity(0)), len(todo)))
-    workers = _Workers(folder, num_workers, num_gpus)
+    failures: dict[Cell, Failure] = {}
+    gpus = _visible_gpus()
+    num_workers = max(1, min(num_workers or len(gpus) or len(os.sched_getaffinity(0)), len(todo)))
     firsts = list({cell.embedding: cell for cell in reversed(todo)}.values())
     if todo:
         _logger.info("%d of %d cells to run, %d at a time: %s", len(todo), len(cells), num_workers, folder)
-    for cell, outcome in _run(firsts, _Workers(folder, 1, num_gpus), shows_output=True):
+    for cell, outcome in _run(firsts, _Workers(folder, 1, gpus), shows_output=True):
         _take(cell, outcome, results, failures)
-    rest = [cell for cell in todo if cell not in firsts]
+    lost = {cell.embedding for cell, failure in failures.items() if failure.concerns_all}
+    rest = [cell for cell in todo if cell not in firsts and cell.embedding not in lost]
     with _progress() as progress:
         task = progress.add_task("cells", total=len(cells), completed=len(cells) - len(rest))
-        for cell, outcome in _run(rest, workers, shows_output=False):
+        for cell, outcome in _run(rest, _Workers(folder, num_workers, gpus), shows_output=False):
             _take(cell, outcome, results, failures)
             progress.update(task, advance=1, description=f"{cell.method}, {cell.num_bits} bits")
-    return GridResult(results, failures, len(todo) - len(failures))
+    return GridResult(results, failures, len([cell for cell in todo if cell in results]))
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """How cells are run: where to, in how many processes, on which GPUs."""
+
+    folder: Path
+    num_workers: int
+    gpus: list[str]
 
 
 def _path(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / f"{cell.key}.json"
 
 
-def _take(cell: Cell, outcome: CellResult | str, results: dict[Cell, CellResult], failures: dict[Cell, str]) -> None:
+def _visible_gpus() -> list[str]:
+    """Name the GPUs as this process was given them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]
+
+
+def _take(
+    cell: Cell, outcome: CellResult | Failure, results: dict[Cell, CellResult], failures: dict[Cell, Failure]
+) -> None:
     if isinstance(outcome, CellResult):
         results[cell] = outcome
     else:
         failures[cell] = outcome
-        _logger.error("%s failed: %s", cell.command, outcome)
+        _logger.error("%s failed", cell.key)
 
 
 def _progress() -> Progress:
@@ -104,42 +134,59 @@ def _progress() -> Progress:
     )  # fmt: skip
 
 
-def _run(cells: Sequence[Cell], workers: _Workers, *, shows_output: bool) -> Iterator[tuple[Cell, CellResult | str]]:
-    """Run cells and yield each with its result, or the last line of its error, as they finish."""
+def _run(
+    cells: Sequence[Cell], workers: _Workers, *, shows_output: bool
+) -> Iterator[tuple[Cell, CellResult | Failure]]:
+    """Run cells and yield each with its result, or why there is none, as they finish."""
     if not cells:
         return
     context = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
     gpus = context.SimpleQueue()
     for worker in range(workers.num_workers):
-        gpus.put(worker % workers.num_gpus if workers.num_gpus else None)
-    output = None if shows_output else workers.folder / "output"
+        gpus.put(workers.gpus[worker % len(workers.gpus)] if workers.gpus else None)
+    stop = context.Event()
     pool = ProcessPoolExecutor(
-        workers.num_workers, context, initializer=_set_up, initargs=(gpus, output, workers.num_workers)
+        workers.num_workers,
+        context,
+        initializer=_set_up,
+        initargs=(gpus, stop, os.getpid(), None if shows_output else workers.folder / "output", workers.num_workers),
     )
-    with pool:
-        try:
-            futures: dict[Future[CellResult | str], Cell] = {
-                pool.submit(_run_or_report, cell, workers.folder): cell for cell in cells
-            }
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise WorkerKilled(
-                "Expected processes that end by themselves; one was killed, perhaps for memory. Finished cells are "
-                f"kept: the same command goes on, with fewer at a time by --workers {max(1, workers.num_workers // 2)}."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    try:
+        futures: dict[Future[CellResult | Failure | None], Cell] = {
+            pool.submit(_run_or_report, cell, workers.folder): cell for cell in cells
+        }
+        for future in as_completed(futures):
+            outcome = future.result()
+            if outcome is not None:
+                yield futures[future], outcome
+    except BrokenProcessPool as error:
+        raise WorkerKilled(
+            "Expected processes that end by themselves; one was killed, perhaps for memory. Finished cells are kept: "
+            f"the same command goes on, with fewer at a time by --workers {max(1, workers.num_workers // 2)}."
+        ) from error
+    except KeyboardInterrupt:
+        _logger.warning("Stopping; %d runs in progress are finished first.", workers.num_workers)
+        raise
+    finally:
+        stop.set()  # what the pool has handed out already
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _set_up(gpus: "SimpleQueue[int | None]", output: Path | None, num_workers: int) -> None:
-    """Prepare a process: its GPU, its share of the cores, and where its output goes."""
+_stopping: Event | None = None
+
+
+def _set_up(gpus: "SimpleQueue[str | None]", stop: Event, parent: int, output: Path | None, num_workers: int) -> None:
+    """Prepare a process: its GPU, its share of the cores, where its output goes, and when it is to end."""
+    global _stopping
+    _stopping = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     gpu = gpus.get()
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     num_threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
     torch.set_num_threads(num_threads)
-    faiss.omp_set_num_threads(num_threads)
+    threadpool_limits(num_threads)  # faiss's OpenMP, and the BLAS of numpy and scipy
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         with (output / f"{os.getpid()}.log").open("ab") as log:
@@ -147,13 +194,27 @@ def _set_up(gpus: "SimpleQueue[int | None]", output: Path | None, num_workers: i
                 os.dup2(log.fileno(), stream)
 
 
-def _run_or_report(cell: Cell, folder: Path) -> CellResult | str:
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone, even killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _run_or_report(cell: Cell, folder: Path) -> CellResult | Failure | None:
+    """Run a cell; None if the grid is stopping."""
+    if _stopping is not None and _stopping.is_set():
+        return None
     path = _path(folder, cell)
     try:
         result = run_cell(cell, folder / "runs" / cell.key)
     except (Exception, SystemExit) as error:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".error").write_text(traceback.format_exc(), encoding="utf-8")
-        return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        path.with_suffix(".error").write_text(f"{cell.command}\n\n{traceback.format_exc()}", encoding="utf-8")
+        if isinstance(error, SystemExit):
+            return Failure("the command line was refused; the reason is above", concerns_all=True)
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Failure(message, isinstance(error, (DatasetError, WeightsError)))
+    path.with_suffix(".error").unlink(missing_ok=True)
     write_result(path, result)
     return result

@@ -122,6 +122,8 @@ class Grid:
         self, method: Method, embedding: str, num_bits: int, fold: int, seed: int, fraction: float | None
     ) -> Cell:
         arguments = [f"--config={method.config}", f"--config={self.data_config}", f"--seed_everything={seed}"]
+        # one process, and no validation, whose loaders would draw from the generator that training draws from
+        arguments += ["--trainer.devices=1", "--trainer.limit_val_batches=0"]
         if embedding != default_frontend(self.data_config):
             arguments.append(f"--data.frontend={FRONTENDS[embedding]}")
         if fold:

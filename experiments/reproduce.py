@@ -1,28 +1,25 @@
 """The command behind reproduce.py: a table or figure as a resumable grid, as text, as figures and in W&B."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-import wandb
 from rich.console import Console
 
 from experiments.cell import Cell, CellResult
-from experiments.command import ConfigNotFound, show_messages, wandb_mode
+from experiments.command import ConfigNotFound, show_messages
 from experiments.curves import draw_bits, draw_fractions, draw_map_at, save_figure
 from experiments.grid import GridResult, WorkerKilled, run_grid
 from experiments.jati2020 import FRONTENDS, METHOD_OF, METHODS, Grid, Target, check_names, default_frontend, grid_of
-from experiments.published_values import PublishedTable, read_published
+from experiments.published_values import read_published
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
-from experiments.summary import Row, summarize
-from experiments.table_files import csv_text, table_text, write_text
-
-_logger = logging.getLogger(__name__)
+from experiments.summary import summarize
+from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table, write_text
+from experiments.wandb_group import log_complexity, log_rows
 
 REFERENCE = "dqn"
 PRESETS = ("smoke", "quick", "full", "paper")
@@ -33,8 +30,9 @@ TARGETS = {
     "fig3": "mAP@R against R, FSDKaggle2018, 64 bits",
     "complexity": "the slides' table: what a query costs by Euclidean distance, VQ, PQ and DQN, measured",
 }
-LABELS = {method.name: method.label for method in METHODS}
-PUBLISHED_NAMES = {method.name: method.published for method in METHODS}
+_GRID_OPTIONS = (
+    "data_config", "embeddings", "methods", "bits", "num_codewords", "folds", "seeds", "label_fractions", "workers",
+)  # fmt: skip
 
 
 def reproduce(arguments: Sequence[str] | None = None) -> int:
@@ -60,21 +58,26 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
         return 0
     show_messages()
     if options.target == "complexity":
-        return _reproduce_complexity(Path(options.output or "runs/reproduce/complexity"), options.preset)
+        if passed_on or any(getattr(options, name) for name in _GRID_OPTIONS):
+            parser.error("complexity runs no grid: it takes --preset, --output and --no_wandb alone")
+        return _reproduce_complexity(options)
+    if options.label_fractions and options.target.startswith("table"):
+        parser.error("--label_fractions is for fig2 and fig3; a table takes --data.label_fraction X")
     try:
         grid = _grid(options, passed_on)
         folder = Path(options.output or f"runs/reproduce/{options.target}-{Path(grid.data_config).stem}")
         finished = run_grid(grid.cells(), folder, options.workers)
+        if finished.results:
+            _report(cast(Target, options.target), grid, finished, folder, with_wandb=not options.no_wandb)
     except (ConfigNotFound, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command goes on from the finished cells.\n")
         return 1
-    if finished.results:
-        _report(cast(Target, options.target), grid, finished, folder, with_wandb=not options.no_wandb)
-    for cell, message in finished.failures.items():
-        sys.stderr.write(f"failed: {message}\n    {cell.command}\n")
+    for cell, failure in finished.failures.items():
+        others = " The other runs of this embedding are left out." if failure.concerns_all else ""
+        sys.stderr.write(f"failed: {failure.message}{others}\n    {cell.command}\n")
     return 1 if finished.failures else 0
 
 
@@ -134,90 +137,67 @@ def _grid(options: argparse.Namespace, passed_on: Sequence[str]) -> Grid:
 
 
 def _report(target: Target, grid: Grid, finished: GridResult, folder: Path, *, with_wandb: bool) -> None:
-    """Write and show tables and figures."""
-    results = {cell: finished.results[cell] for cell in grid.cells() if cell in finished.results}
-    data_name = next(iter(results.values())).data_name
-    published = read_published("jati2020", "table2" if target == "table2" else "table1")
-    rows = summarize(results, REFERENCE)
-    text = csv_text(rows, data_name, PUBLISHED_NAMES, published)
-    write_text(folder / f"{target}.csv", text)
-    if target in ("table1", "table2"):
-        for suffix, style in (("md", "github"), ("tex", "latex_booktabs")):
-            table = table_text(rows, LABELS, PUBLISHED_NAMES, published, data_name, REFERENCE, style)
-            write_text(folder / f"{target}.{suffix}", table)
-        sys.stdout.write("\n" + (folder / f"{target}.md").read_text(encoding="utf-8"))
-        figure = draw_bits(rows, LABELS, published, data_name)
-    elif target == "fig2":
-        figure = draw_fractions(rows, LABELS, published, data_name)
-    else:
-        figure = draw_map_at(rows, LABELS, data_name)
-    drawn = save_figure(figure, folder, target)
-    seconds = sum(result.seconds for result in results.values())
-    console = Console()
-    console.print(
-        f"{finished.num_run} cells run now, {len(results)} in all, {seconds:.0f} s of one process. Tables and figures: "
-        f"{folder}",
-        soft_wrap=True,
+    """Write and show tables and figures.
+
+    Raises:
+        ValueError: If cells that belong together were scored on different queries.
+    """
+    cells = grid.cells()
+    results = {cell: finished.results[cell] for cell in cells if cell in finished.results}
+    # a figure is held to the table of its corpus
+    of_corpus = "table2" if grid.data_config == "data/esc50.yaml" else "table1"
+    published_table = target if target.startswith("table") else of_corpus
+    rows = summarize(_at_every_length(results, grid.bits), REFERENCE)
+    text = TableText(
+        labels={method.name: method.label for method in METHODS},
+        published_names={method.name: method.published for method in METHODS},
+        published=read_published("jati2020", published_table),
+        data_name=next(iter(results.values())).data_name,
+        reference=REFERENCE,
+        num_missing=len(cells) - len(results),
     )
+    lay_out, draw = {
+        "table1": (bits_table, draw_bits), "table2": (bits_table, draw_bits),
+        "fig2": (fractions_table, draw_fractions), "fig3": (cutoffs_table, draw_map_at),
+    }[target]  # fmt: skip
+    write_text(folder / f"{target}.csv", csv_text(rows, text))
+    write_text(folder / f"{target}.md", lay_out(rows, text, "github"))
+    write_text(folder / f"{target}.tex", lay_out(rows, text, "latex_booktabs"))
+    figure = save_figure(draw(rows, text), folder, target)[0]
+    sys.stdout.write("\n" + lay_out(rows, text, "github") + "\n")
+    seconds = sum(result.seconds for result in results.values())
+    _say(f"{finished.num_run} cells run now, {len(results)} in all, {seconds:.0f} s of one process.")
+    _say(f"Tables and figures: {folder}")
     if with_wandb:
-        _log_to_wandb(target, rows, results, data_name, folder, drawn[0], published)
+        log_rows(target, rows, text.data_name, folder, figure)
+        _say(f"W&B runs, offline unless you are logged in: {folder / 'wandb'}")
 
 
-def _log_to_wandb(
-    target: str,
-    rows: Sequence[Row],
-    results: dict[Cell, CellResult],
-    data_name: str,
-    folder: Path,
-    figure: Path,
-    published: PublishedTable,
-) -> None:
-    """Log a group of runs: one a method, with mAP by code length, and one with the whole table."""
-    group = f"{target}-{folder.name}"
-    for embedding, method in dict.fromkeys((row.embedding, row.method) for row in rows):
-        config = {"method": method, "embedding": embedding, "data_name": data_name, "target": target}
-        with wandb.init(
-            project="earmark", group=group, job_type=method, name=f"{method}, {embedding}", dir=folder, config=config,
-            tags=["reproduce", target], mode=wandb_mode(), settings=wandb.Settings(silent=True),
-        ) as run:  # fmt: skip
-            run.define_metric("*", step_metric="num_bits")
-            for row in rows:
-                if (row.embedding, row.method) == (embedding, method):
-                    run.log(
-                        {"num_bits": row.num_bits, "label_fraction": row.label_fraction, "mAP": row.mean_ap,
-                         "mAP_std": row.std, "adjusted_p": row.p_value}
-                    )  # fmt: skip
-    with wandb.init(
-        project="earmark", group=group, job_type="table", name=target, dir=folder, tags=["reproduce", target],
-        config={"data_name": data_name, "published": published.source, "num_cells": len(results)}, mode=wandb_mode(),
-        settings=wandb.Settings(silent=True),
-    ) as run:  # fmt: skip
-        columns: list[str | int] = [
-            "embedding",
-            "method",
-            "num_bits",
-            "label_fraction",
-            "mAP",
-            "std",
-            "num_folds",
-            "num_seeds",
-        ]
-        table = wandb.Table(columns=columns)
-        for row in rows:
-            table.add_data(*(getattr(row, "mean_ap" if name == "mAP" else str(name)) for name in columns))
-        run.log({"table": table, "figure": wandb.Image(str(figure))})
-    Console().print(f"W&B group {group}: {folder / 'wandb'}", soft_wrap=True)
+def _at_every_length(results: Mapping[Cell, CellResult], bits: Sequence[int]) -> dict[Cell, CellResult]:
+    """Show a search without a code at every code length, so that each can be compared with it."""
+    return {
+        replace(cell, num_bits=num_bits): result
+        for cell, result in results.items()
+        for num_bits in (bits if cell.scores_exactly else [cell.num_bits])
+    }
 
 
-def _reproduce_complexity(folder: Path, preset: str) -> int:
+def _reproduce_complexity(options: argparse.Namespace) -> int:
     """Measure, show and write the slides' table."""
-    sizes = {"smoke": (1000,), "quick": (10_000, 100_000)}.get(preset, (10_000, 100_000, 1_000_000))
-    dims = (32,) if preset == "smoke" else (128, 1000)
-    console = Console(stderr=True)
-    with console.status("measuring") as status:
-        seconds, vq_bits = (0.1, 8) if preset == "smoke" else (1.0, 12)
+    folder = Path(options.output or "runs/reproduce/complexity")
+    sizes = {"smoke": (1000,), "quick": (10_000, 100_000)}.get(options.preset, (10_000, 100_000, 1_000_000))
+    dims = (32,) if options.preset == "smoke" else (128, 1000)
+    seconds, vq_bits = (0.1, 8) if options.preset == "smoke" else (1.0, 12)
+    with Console(stderr=True).status("measuring") as status:
         measured = measure_complexity(sizes, dims, vq_bits=vq_bits, seconds=seconds, report=status.update)
     Console().print(to_table(measured, "Cost of a query and of an item, measured; the slides' formula beside it"))
-    for path in write_report(measured, folder, "complexity"):
-        Console().print(str(path), soft_wrap=True)
+    written = write_report(measured, folder, "complexity")
+    _say(f"Tables and figures: {folder}")
+    if not options.no_wandb:
+        log_complexity(measured, folder, next(path for path in written if path.suffix == ".png"))
+        _say(f"W&B run, offline unless you are logged in: {folder / 'wandb'}")
     return 0
+
+
+def _say(message: str) -> None:
+    Console().print(message, soft_wrap=True)

@@ -8,10 +8,11 @@ items have to be ranked too, so N lookups are counted.
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from experiments.search_benchmark import clustered_vectors
@@ -19,8 +20,10 @@ from lightning_modules.networks import EmbeddingMlp
 from retrieval.codes import ProductQuantizer, VectorQuantizer
 from retrieval.index import AsymmetricIndex, ExactIndex, Index
 
-_TRAINING_VECTORS = 10_000
+# Items drawn at once, and vectors to fit on; so many of 1000 dimensions take 40 MB.
+_CHUNK_ITEMS = 10_000
 _NUM_NEAREST = 10
+_QUERY_SEED, _FIRST_SEED = 2, 3
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,38 @@ def measure_complexity(
     found = []
     for dim in dims:
         for num_items in sizes:
-            vectors, queries = clustered_vectors(num_items, dim, seed=1), clustered_vectors(64, dim, seed=2)
+            items, queries = _Items(num_items, dim), clustered_vectors(64, dim, seed=_QUERY_SEED)
             for method in (_euclidean, _vector_quantized, _product_quantized, _deep_quantized):
                 report(f"{num_items:,} items of {dim} dimensions, {method.__name__.strip('_').replace('_', ' ')}")
-                found.append(method(vectors, queries, seconds, num_bits, num_codewords, vq_bits))
+                found.append(method(items, queries, seconds, num_bits, num_codewords, vq_bits))
     return found
 
 
+@dataclass(frozen=True)
+class _Items:
+    """Vectors that are drawn when they are asked for, a chunk at a time, and the same ones each time.
+
+    A million vectors of 1000 dimensions take 4 GB; so only Euclidean search, which has to, keeps them.
+
+    Attributes:
+        num_items: N.
+        dim: D.
+    """
+
+    num_items: int
+    dim: int
+
+    def chunks(self) -> Iterator[Float[Tensor, "item feature"]]:
+        """Draw all."""
+        for start in range(0, self.num_items, _CHUNK_ITEMS):
+            yield clustered_vectors(min(_CHUNK_ITEMS, self.num_items - start), self.dim, seed=_FIRST_SEED + start)
+
+
 def _euclidean(
-    vectors: Tensor, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
+    items: _Items, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
 ) -> ComplexityMeasurement:
-    index = _filled(ExactIndex("euclidean"), vectors)
-    num_items, dim = vectors.shape
+    index = _filled(ExactIndex("euclidean"), items.chunks())
+    num_items, dim = items.num_items, items.dim
     time_ms = _milliseconds(index.search, queries, seconds)
     return ComplexityMeasurement(
         "Euclidean", num_items, dim, None, float("inf"), 0, 4.0 * dim, time_ms, num_items * dim
@@ -100,12 +123,12 @@ def _euclidean(
 
 
 def _vector_quantized(
-    vectors: Tensor, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
+    items: _Items, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
 ) -> ComplexityMeasurement:
-    quantizer = VectorQuantizer(vectors.shape[1], vq_bits, num_iterations=1)
-    quantizer.fit(vectors[:_TRAINING_VECTORS])
-    index = _filled(AsymmetricIndex(quantizer), vectors)
-    num_items, dim = vectors.shape
+    num_items, dim = items.num_items, items.dim
+    quantizer = VectorQuantizer(dim, vq_bits, num_iterations=1)
+    quantizer.fit(next(items.chunks()))
+    index = _filled(AsymmetricIndex(quantizer), items.chunks())
     time_ms = _milliseconds(index.search, queries, seconds)
     operations = 2**vq_bits * dim + num_items
     codebook_bytes = quantizer.codebooks.nbytes
@@ -115,10 +138,10 @@ def _vector_quantized(
 
 
 def _product_quantized(
-    vectors: Tensor, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
+    items: _Items, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
 ) -> ComplexityMeasurement:
-    index, quantizer = _product_index(vectors, num_bits, num_codewords)
-    num_items, dim = vectors.shape
+    index, quantizer = _product_index(items.chunks, items.dim, num_bits, num_codewords)
+    num_items, dim = items.num_items, items.dim
     time_ms = _milliseconds(index.search, queries, seconds)
     operations = num_items * quantizer.num_books + num_codewords * dim
     codebook_bytes = quantizer.codebooks.nbytes
@@ -129,13 +152,17 @@ def _product_quantized(
 
 @torch.no_grad()
 def _deep_quantized(
-    vectors: Tensor, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
+    items: _Items, queries: Tensor, seconds: float, num_bits: int, num_codewords: int, vq_bits: int
 ) -> ComplexityMeasurement:
     """Embed by the paper's network into 2 B dimensions, then search as PQ does."""
-    num_items, dim = vectors.shape
+    num_items, dim = items.num_items, items.dim
     embedding_dim = 2 * num_bits
     network = EmbeddingMlp(dim, embedding_dim).eval()
-    index, quantizer = _product_index(network(vectors), num_bits, num_codewords)
+
+    def embeddings() -> Iterator[Tensor]:
+        return map(network, items.chunks())
+
+    index, quantizer = _product_index(embeddings, embedding_dim, num_bits, num_codewords)
     weights = sum(parameter.numel() for parameter in network.parameters())
     time_ms = _milliseconds(lambda query, num_items: index.search(network(query), num_items), queries, seconds)
     operations = num_items * quantizer.num_books + num_codewords * embedding_dim + weights
@@ -145,14 +172,17 @@ def _deep_quantized(
     )
 
 
-def _product_index(vectors: Tensor, num_bits: int, num_codewords: int) -> tuple[Index, ProductQuantizer]:
-    quantizer = ProductQuantizer(vectors.shape[1], num_bits, num_codewords, num_iterations=1)
-    quantizer.fit(vectors[:_TRAINING_VECTORS])
-    return _filled(AsymmetricIndex(quantizer), vectors), quantizer
+def _product_index(
+    chunks: Callable[[], Iterator[Tensor]], dim: int, num_bits: int, num_codewords: int
+) -> tuple[Index, ProductQuantizer]:
+    quantizer = ProductQuantizer(dim, num_bits, num_codewords, num_iterations=1)
+    quantizer.fit(next(chunks()))
+    return _filled(AsymmetricIndex(quantizer), chunks()), quantizer
 
 
-def _filled(index: Index, vectors: Tensor) -> Index:
-    index.add(vectors, torch.arange(len(vectors)))
+def _filled(index: Index, chunks: Iterator[Tensor]) -> Index:
+    for chunk in chunks:
+        index.add(chunk, torch.arange(len(index), len(index) + len(chunk)))
     return index
 
 

@@ -1,15 +1,21 @@
-"""Search measurements as a table on the terminal, Markdown, CSV, and a plot of recall against throughput."""
+"""Search measurements as a table on the terminal, Markdown and CSV, and as a plot.
+
+Of searches, it shows recall against throughput; of complexity, time against items.
+"""
 
 import csv
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from experiments.curves import save_figure
 from experiments.search_benchmark import SearchMeasurement
 from experiments.search_complexity import ComplexityMeasurement
+from experiments.table_files import write_text
 
 _HEADINGS = {
     "num_items": "items",
@@ -45,7 +51,9 @@ def to_table(measurements: Measurements, title: str) -> Table:
 
 
 def write_report(measurements: Measurements, folder: Path, name: str) -> list[Path]:
-    """Write `name`.csv in full precision and `name`.md rounded; of searches, `name`.png and .svg as well.
+    """Write `name`.csv in full precision, `name`.md rounded, and a plot as `name`.png and .svg.
+
+    A file appears, or replaces an earlier one, only when complete.
 
     Args:
         measurements: At least one, all of one kind.
@@ -55,22 +63,18 @@ def write_report(measurements: Measurements, folder: Path, name: str) -> list[Pa
     Returns:
         What was written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"{name}.csv", folder / f"{name}.md"]
-    with written[0].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(measurements[0])])
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(measurement) for measurement in measurements)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(measurements[0])])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(measurement) for measurement in measurements)
     header, *rows = _cells(measurements)
     lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
-    written[1].write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+    written = [folder / f"{name}.csv", folder / f"{name}.md"]
+    write_text(written[0], text.getvalue())
+    write_text(written[1], "".join(f"| {' | '.join(line)} |\n" for line in lines))
     searches = [measurement for measurement in measurements if isinstance(measurement, SearchMeasurement)]
-    if searches:
-        figure = draw_recall(searches)
-        for ending in ("png", "svg"):
-            written.append(folder / f"{name}.{ending}")
-            figure.savefig(written[-1], dpi=150)
-    return written
+    costs = [measurement for measurement in measurements if isinstance(measurement, ComplexityMeasurement)]
+    return [*written, *save_figure(draw_recall(searches) if searches else draw_complexity(costs), folder, name)]
 
 
 def draw_recall(measurements: Sequence[SearchMeasurement]) -> Figure:
@@ -92,6 +96,30 @@ def draw_recall(measurements: Sequence[SearchMeasurement]) -> Figure:
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("recall@10 in %")
     panels[-1].legend(fontsize=8)
+    return figure
+
+
+def draw_complexity(measurements: Sequence[ComplexityMeasurement]) -> Figure:
+    """Draw milliseconds a query against items, a colour a method, a dash a dimension; low and flat is better."""
+    methods = list(dict.fromkeys(measurement.method for measurement in measurements))
+    dims = sorted({measurement.dim for measurement in measurements})
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for method in methods:
+        for dim in dims:
+            points = [point for point in measurements if (point.method, point.dim) == (method, dim)]
+            points.sort(key=lambda point: point.num_items)
+            axes.plot(
+                [point.num_items for point in points],
+                [point.query_milliseconds for point in points],
+                marker="o",
+                color=f"C{methods.index(method)}",
+                linestyle=("-", "--", ":", "-.")[dims.index(dim) % 4],
+                label=f"{method}, {dim} dimensions",
+            )
+    axes.set(xscale="log", yscale="log", xlabel="items", ylabel="milliseconds a query")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return figure
 
 

@@ -3,14 +3,19 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from experiments.cell import Cell, CellResult
-from retrieval.metrics import compare_paired_folds, holm_decisions, mean_over_runs
+from retrieval.metrics import RunMean, compare_paired_folds, holm_decisions, mean_over_runs
 
 RowKey = tuple[str, str, int, float | None]
+Verdict = Literal["worse", "alike", "better"]
+_FEWEST_RESAMPLES = 10_000
+# Holm multiplies the least p by the number of comparisons; so many resamples for each keep it below a percent.
+_RESAMPLES_PER_COMPARISON = 200
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,15 @@ class Row:
         label_fraction: Labelled share; None is the data config's.
         mean_ap: Mean of mAP over folds and seeds.
         std: Deviation over folds and seeds; 0 for a single run.
-        low: Lower end of the mean's 95 % t interval over folds (over seeds where there is one fold); None for one run.
+        low: Lower end of the mean's 95 % t interval over folds (over seeds where there is one fold); None for one run,
+            or if runs are missing.
         high: Upper end.
         num_folds: Folds in it.
         num_seeds: Seeds in it.
-        map_at: mAP@R by R, meaned likewise.
+        num_runs: Runs in it; fewer than folds times seeds if some are missing.
+        map_at: mAP@R by R, meaned likewise; the last is the whole list.
         p_value: Holm-adjusted p of the difference to the reference; None where there is none.
-        is_below_reference: Whether the reference is significantly better.
+        verdict: Whether it is significantly worse or better than the reference; None where there is none.
     """
 
     method: str
@@ -43,70 +50,95 @@ class Row:
     high: float | None
     num_folds: int
     num_seeds: int
+    num_runs: int
     map_at: dict[int, float]
     p_value: float | None = None
-    is_below_reference: bool = False
+    verdict: Verdict | None = None
 
 
 def summarize(results: Mapping[Cell, CellResult], reference: str | None, level: float = 0.05) -> list[Row]:
     """Summarise a grid.
 
-    Each row is compared with the reference method's of the same embedding and code length: paired permutation test over
-    all queries, seeds meaned first; Holm's correction over all comparisons of the grid. Methods without a code are
-    compared at every length of the reference.
+    Each row is compared with the reference method's of the same embedding, code length and labelled share (for methods
+    that use no labels, the data config's): paired permutation test over the queries of all folds, seeds meaned first;
+    Holm's correction over all comparisons of the grid.
 
     Args:
         results: Finished cells.
         reference: Method that the others are compared with; None compares nothing.
         level: Significance level.
+
+    Raises:
+        ValueError: If two cells of one fold were scored on different queries.
     """
-    cells: dict[RowKey, list[Cell]] = defaultdict(list)
+    groups: dict[RowKey, list[Cell]] = defaultdict(list)
     for cell in results:
-        cells[cell.embedding, cell.method, cell.num_bits, cell.label_fraction].append(cell)
-    p_values = {}
-    is_worse = {}
-    for key in cells:
-        against = (key[0], reference or "", key[2], None)
-        if against not in cells or key[1] == reference or key[3] is not None:
-            continue
-        pair = [_precisions(cells[each], results) for each in (against, key)]
-        common = sorted(set(pair[0]) & set(pair[1]))
-        if common:
-            comparison = compare_paired_folds([pair[0][fold] for fold in common], [pair[1][fold] for fold in common])
+        groups[cell.embedding, cell.method, cell.num_bits, cell.label_fraction].append(cell)
+    pairs = {
+        key: against
+        for key in groups
+        if (against := (key[0], reference or "", key[2], key[3])) in groups and key[1] != reference
+    }
+    num_resamples = max(_FEWEST_RESAMPLES, _RESAMPLES_PER_COMPARISON * len(pairs))
+    p_values: dict[RowKey, float] = {}
+    is_better: dict[RowKey, bool] = {}
+    for key, against in pairs.items():
+        precisions, references = (_precisions(groups[each], results) for each in (key, against))
+        folds = sorted(set(precisions) & set(references))
+        if folds:
+            comparison = compare_paired_folds(
+                [precisions[fold] for fold in folds],
+                [references[fold] for fold in folds],
+                num_resamples=num_resamples,
+            )
             p_values[key] = comparison.p_value
-            is_worse[key] = comparison.difference > 0
+            is_better[key] = comparison.difference > 0
     decisions = holm_decisions(p_values, level) if p_values else {}
-    return [
-        _row(
-            key, group, results,
-            decisions[key].adjusted_p_value if key in decisions else None,
-            key in decisions and decisions[key].is_significant and is_worse[key],
-        )
-        for key, group in cells.items()
-    ]  # fmt: skip
+    rows = []
+    for key, cells in groups.items():
+        decision = decisions.get(key)
+        verdict: Verdict | None = None
+        if decision is not None:
+            verdict = "alike" if not decision.is_significant else ("better" if is_better[key] else "worse")
+        rows.append(_row(key, cells, results, decision.adjusted_p_value if decision else None, verdict))
+    return rows
 
 
 def _precisions(cells: Sequence[Cell], results: Mapping[Cell, CellResult]) -> dict[int, Tensor]:
-    """Return AP by fold, [seed, query]."""
+    """Return AP by fold, [seed, query], queries in the order of their position in the corpus."""
     folds: dict[int, list[list[float]]] = defaultdict(list)
+    queries: dict[int, list[int]] = {}
     for cell in sorted(cells, key=lambda cell: (cell.fold, cell.seed)):
-        folds[cell.fold].append(results[cell].average_precision)
+        result = results[cell]
+        index, precision = zip(*sorted(zip(result.query_index, result.average_precision, strict=True)), strict=True)
+        if queries.setdefault(cell.fold, list(index)) != list(index):
+            raise ValueError(
+                f"Expected one set of queries a fold; {cell.command} was scored on others. The corpus has changed: "
+                "choose another --output, and run again."
+            )
+        folds[cell.fold].append(list(precision))
     return {fold: torch.tensor(rows, dtype=torch.float64) for fold, rows in folds.items()}
 
 
 def _row(
-    key: RowKey, cells: Sequence[Cell], results: Mapping[Cell, CellResult], p_value: float | None, is_below: bool
+    key: RowKey,
+    cells: Sequence[Cell],
+    results: Mapping[Cell, CellResult],
+    p_value: float | None,
+    verdict: Verdict | None,
 ) -> Row:
     embedding, method, num_bits, fraction = key
-    folds = sorted({cell.fold for cell in cells})
-    seeds = sorted({cell.seed for cell in cells})
-    values = torch.tensor([results[cell].mean_ap for cell in cells], dtype=torch.float64)
-    first = results[cells[0]]
-    interval = None
+    ordered = sorted(cells, key=lambda cell: (cell.fold, cell.seed))
+    folds, seeds = ({getattr(cell, name) for cell in cells} for name in ("fold", "seed"))
+    values = torch.tensor([results[cell].mean_ap for cell in ordered], dtype=torch.float64)
+    interval: RunMean | None = None
     if len(values) == len(folds) * len(seeds) > 1:
-        ordered = sorted(cells, key=lambda cell: (cell.fold, cell.seed))
-        scores = torch.tensor([results[cell].mean_ap for cell in ordered]).reshape(len(folds), len(seeds))
-        interval = mean_over_runs(scores, unit="fold" if len(folds) > 1 else "seed")
+        interval = mean_over_runs(values.reshape(len(folds), len(seeds)), unit="fold" if len(folds) > 1 else "seed")
+    found = [results[cell] for cell in ordered]
+    shared = set.intersection(*(set(result.map_at) for result in found))
+    map_at = {
+        int(cutoff): sum(result.map_at[cutoff] for result in found) / len(found) for cutoff in sorted(shared, key=int)
+    }
     return Row(
         method=method,
         embedding=embedding,
@@ -118,10 +150,8 @@ def _row(
         high=interval.high if interval else None,
         num_folds=len(folds),
         num_seeds=len(seeds),
-        map_at={
-            int(cutoff): sum(results[cell].map_at[cutoff] for cell in cells) / len(cells) for cutoff in first.map_at
-        }
-        | {first.num_items: float(values.mean())},
+        num_runs=len(values),
+        map_at=map_at | {max(result.num_items for result in found): float(values.mean())},
         p_value=p_value,
-        is_below_reference=is_below,
+        verdict=verdict,
     )

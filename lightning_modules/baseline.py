@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.base import Batch, RetrievalModule
 from retrieval.codes import Coder
@@ -16,7 +16,7 @@ from retrieval.metrics import ScoringOptions
 
 
 class Baseline(RetrievalModule):
-    """Encode features by a classical code; there are no parameters, and training is one fit of the code.
+    """Encode features by a classical code; training is one fit of the code.
 
     `callbacks.CodebookRefit` with `fit_on: database` fits it, `callbacks.FinalCheckpoint` keeps it.
 
@@ -40,6 +40,9 @@ class Baseline(RetrievalModule):
         self.num_bits = num_bits
         self.normalize = normalize
         self._coder = coder(input_dim, num_bits)
+        # Nothing is optimized; but data-parallel training refuses a module that has no parameter at all.
+        self.automatic_optimization = False
+        self._placeholder = nn.Parameter(torch.zeros(()))
 
     @property
     def coder(self) -> Coder:

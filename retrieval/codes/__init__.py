@@ -1,7 +1,7 @@
 """Vector -> code."""
 
 from retrieval.codes.agh import AnchorGraphHash
-from retrieval.codes.base import BinaryHash, CodebookFit, Coder, Quantizer
+from retrieval.codes.base import BinaryHash, CodebookFit, Coder, Quantizer, encode_in_chunks
 from retrieval.codes.bre import BinaryReconstructiveEmbedding
 from retrieval.codes.dsh import DensitySensitiveHash
 from retrieval.codes.itq import IterativeQuantization
@@ -37,6 +37,7 @@ __all__ = [
     "SpectralHash",
     "StraightThroughProductQuantizer",
     "VectorQuantizer",
+    "encode_in_chunks",
     "load_coder",
     "save_coder",
 ]

@@ -9,6 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+# A quantizer tabulates books x words distances a vector while it encodes; so many vectors take some 30 MB.
+_CHUNK_VECTORS = 4096
+# A tensor on the host compares with tensors anywhere, and sooner than a number does.
+_ZERO = torch.zeros(())
+
 
 @dataclass(frozen=True)
 class CodebookFit:
@@ -156,7 +161,7 @@ class BinaryHash(Coder):
             RuntimeError: If it is not fitted.
             ValueError: If the vectors have another size than `dim`.
         """
-        return self.project(vectors) > 0
+        return self.project(vectors) > _ZERO
 
 
 class Quantizer(Coder):
@@ -177,15 +182,19 @@ class Quantizer(Coder):
         super().__init__(dim, num_bits)
         if num_codewords < 2 or num_codewords & (num_codewords - 1):
             raise ValueError(f"num_codewords must be a power of two; got {num_codewords}. Try 64 or 256.")
-        bits_per_book = num_codewords.bit_length() - 1
-        if num_bits % bits_per_book:
-            near = max(1, round(num_bits / bits_per_book)) * bits_per_book
-            raise ValueError(
-                f"num_bits must be a multiple of log2 num_codewords; got {num_bits} bits with {bits_per_book} bits a "
-                f"book. Try {near} bits."
-            )
         self.num_codewords = num_codewords
-        self.num_books = num_bits // bits_per_book
+        if num_bits % self.bits_per_book:
+            near = max(1, round(num_bits / self.bits_per_book)) * self.bits_per_book
+            raise ValueError(
+                f"num_bits must be a multiple of log2 num_codewords; got {num_bits} bits with {self.bits_per_book} "
+                f"bits a book. Try {near} bits."
+            )
+        self.num_books = num_bits // self.bits_per_book
+
+    @property
+    def bits_per_book(self) -> int:
+        """Bits that name a codeword, log2 K*."""
+        return self.num_codewords.bit_length() - 1
 
     @property
     def min_vectors(self) -> int:
@@ -203,8 +212,9 @@ class Quantizer(Coder):
             ValueError: If there are fewer vectors than codewords, they have another size than `dim`, or one is not
                 finite.
         """
-        super().fit(vectors)
-        return self.describe_fit(vectors)
+        found = super().fit(vectors)
+        assert found is not None  # a code with codebooks describes its fit
+        return found
 
     @abstractmethod
     def encode(self, vectors: Float[Tensor, "item feature"]) -> Int[Tensor, "item book"]:
@@ -228,6 +238,7 @@ class Quantizer(Coder):
         """Return the part of the squared distance that depends on the whole code; zero where books are orthogonal."""
         return self.codebooks.new_zeros(len(codes))
 
+    @torch.no_grad()
     def describe_fit(self, vectors: Float[Tensor, "item feature"]) -> CodebookFit:
         """Measure distortion and codeword usage on `vectors`.
 
@@ -235,13 +246,27 @@ class Quantizer(Coder):
             RuntimeError: If the codebooks are not fitted.
         """
         vectors = vectors.detach().to(self.codebooks)
-        codes = self.encode(vectors)
+        codes = encode_in_chunks(self, vectors)
+        chunks = zip(vectors.split(_CHUNK_VECTORS), codes.split(_CHUNK_VECTORS), strict=True)
+        errors = torch.cat([(chunk - self.decode(words)).square().sum(dim=1) for chunk, words in chunks])
         counts = torch.stack([torch.bincount(book, minlength=self.num_codewords) for book in codes.T]).double()
         frequency = counts / counts.sum(dim=1, keepdim=True)
         entropy = torch.special.entr(frequency).sum(dim=1)
         return CodebookFit(
-            distortion=float((vectors - self.decode(codes).detach()).square().sum(dim=1).mean()),
+            distortion=float(errors.mean()),
             used_fraction=float((counts > 0).double().mean()),
             perplexity=float(entropy.exp().mean()),
             samples_per_codeword=len(vectors) / self.num_codewords,
         )
+
+
+@torch.no_grad()
+def encode_in_chunks(coder: Coder, vectors: Float[Tensor, "item feature"]) -> Tensor:
+    """Encode any number of vectors, a few thousand at a time.
+
+    Raises:
+        ValueError: If they have another size than `dim`, or one is not finite.
+        RuntimeError: If the coder is not fitted.
+    """
+    coder.check_vectors(vectors)
+    return torch.cat([coder.encode(chunk) for chunk in vectors.split(_CHUNK_VECTORS)])

@@ -5,9 +5,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrieval.codes.linear import LinearHash, check_vary, to_host
+from retrieval.codes.kmeans import ONE_VECTOR_MANY_TIMES
+from retrieval.codes.linear import LinearHash, to_host
 
 _BLOCK = 50
+_DISTANCE_FLOOR = 1e-12
 # Flips closer to each other than this share are one, rounded.
 _RELATIVE_GAP = 1e-12
 
@@ -15,11 +17,11 @@ _RELATIVE_GAP = 1e-12
 class BinaryReconstructiveEmbedding(LinearHash):
     """Choose hyperplanes so that Hamming distances reconstruct the distances of a sample.
 
-    On mean-free vectors of unit length, bit b is the sign of sum_q W_bq x_bq.x over `num_anchors` sample vectors of
-    its own (linear kernel, eq. 1). The objective is the sum over pairs of (d_ij - 1/B sum_b [h_b(x_i) != h_b(x_j)])^2,
-    eq. (2), with d = ||x_i - x_j||^2 / 4, which for unit length lies between 0 and 1 as the normalised Hamming distance
-    does (the paper's 1/2 can't be met where vectors point apart). One W_bq after the other is set to its exact optimum,
-    all others held: the sample flips one by one as it grows.
+    On vectors of unit length, bit b is the sign of sum_q W_bq x_bq.x over `num_anchors` sample vectors of its own
+    (linear kernel, eq. 1). The objective is the sum over pairs of (d_ij - 1/B sum_b [h_b(x_i) != h_b(x_j)])^2, eq. (2),
+    with d = ||x_i - x_j||^2 / 2 divided by its largest value in the sample: for non-negative vectors that is about one
+    and changes nothing, for others the normalised Hamming distance, which ends at one, could not follow. One W_bq after
+    the other is set to its exact optimum, all others held: the sample flips one by one as it grows.
 
     Args:
         dim: Size of the vectors.
@@ -33,7 +35,7 @@ class BinaryReconstructiveEmbedding(LinearHash):
         ValueError: If `num_samples`, `num_anchors` or `num_sweeps` is not positive.
     """
 
-    mean: Tensor
+    largest_distance: Tensor
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class BinaryReconstructiveEmbedding(LinearHash):
         self.num_anchors = num_anchors
         self.num_sweeps = num_sweeps
         self.seed = seed
-        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("largest_distance", torch.ones(()))
 
     @property
     def min_vectors(self) -> int:
@@ -66,49 +68,53 @@ class BinaryReconstructiveEmbedding(LinearHash):
         return f"Use fewer anchors than {self.num_anchors}, or fit on more vectors."
 
     def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
-        """Return the side of each hyperplane, of mean-free vectors of unit length.
+        """Return the side of each hyperplane, of vectors of unit length.
 
         Raises:
             RuntimeError: If it is not fitted.
             ValueError: If the vectors have another size than `dim`.
         """
         self.check_vectors(vectors)
-        return super().project(torch.nn.functional.normalize(vectors.to(self.weight) - self.mean, dim=1))
+        return super().project(torch.nn.functional.normalize(vectors.to(self.weight), dim=1))
 
     def reconstruction_error(self, vectors: Float[Tensor, "item feature"]) -> float:
         """Return the mean over all pairs of `vectors` of the squared difference of both distances, eq. (2)."""
-        unit = torch.nn.functional.normalize(vectors.to(self.weight) - self.mean, dim=1).double()
+        unit = torch.nn.functional.normalize(vectors.to(self.weight), dim=1).double()
         signs = torch.where(self.project(vectors) > 0, 1.0, -1.0).double()
         hamming = (1 - signs @ signs.T / self.num_bits) / 2
-        return float(((1 - unit @ unit.T) / 2 - hamming).square().mean())
+        return float(((1 - unit @ unit.T) / float(self.largest_distance) - hamming).square().mean())
 
     def _fit(self, vectors: Float[Tensor, "item feature"]) -> None:
         host = to_host(vectors)
-        mean = host.mean(axis=0)
         generator = np.random.default_rng(self.seed)
-        sample = host[generator.permutation(len(host))[: self.num_samples]] - mean
+        sample = host[generator.permutation(len(host))[: self.num_samples]]
         lengths = np.linalg.norm(sample, axis=1, keepdims=True)
-        check_vary(mean, float(lengths.max()))
         unit = np.divide(sample, lengths, out=np.zeros_like(sample), where=lengths > 0)
+        kernel = unit @ unit.T
+        largest = float((1 - kernel).max())
+        if largest < _DISTANCE_FLOOR or not lengths.any():
+            raise ValueError(ONE_VECTOR_MANY_TIMES)
         anchors = np.stack([generator.permutation(len(unit))[: self.num_anchors] for _ in range(self.num_bits)])
         weights = 1e-3 * generator.standard_normal(anchors.shape)
-        _descend(unit @ unit.T, anchors, weights, self.num_sweeps)
-        self.mean.copy_(torch.from_numpy(mean))
+        _descend(kernel, (1 - kernel) / largest, anchors, weights, self.num_sweeps)
+        self.largest_distance.fill_(largest)
         self._set_hyperplanes(np.einsum("baf,ba->fb", unit[anchors], weights), np.zeros(self.num_bits))
 
 
-def _descend(kernel: np.ndarray, anchors: np.ndarray, weights: np.ndarray, num_sweeps: int) -> None:
+def _descend(
+    kernel: np.ndarray, distances: np.ndarray, anchors: np.ndarray, weights: np.ndarray, num_sweeps: int
+) -> None:
     """Improve `weights` [bit, anchor] in place."""
     num_bits = len(weights)
     margins = np.stack([kernel[:, chosen] @ weight for chosen, weight in zip(anchors, weights, strict=True)])
     signs = np.where(margins > 0, 1.0, -1.0)
     # With y the signs of one bit and the others fixed, the objective is a constant plus y'Ty / B, where
-    # T = d - 1/2 + (sum of y_b y_b' over the other bits) / 2B, d - 1/2 = -kernel / 2.
+    # T = d - 1/2 + (sum of y_b y_b' over the other bits) / 2B.
     for _ in range(num_sweeps):
         before = signs.copy()
         for bit in range(num_bits):
             others = np.delete(signs, bit, axis=0)
-            coupling = ((others.T @ others / num_bits - kernel) / 2).astype(np.float32)
+            coupling = (distances - 0.5 + others.T @ others / (2 * num_bits)).astype(np.float32)
             for slot, anchor in enumerate(anchors[bit]):
                 rest = margins[bit] - kernel[:, anchor] * weights[bit, slot]
                 weights[bit, slot] = _best_weight(rest, kernel[:, anchor], coupling, weights[bit, slot])

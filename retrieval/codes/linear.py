@@ -47,7 +47,8 @@ class LinearHash(BinaryHash):
         """
         self.check_is_fitted()
         self.check_vectors(vectors)
-        return vectors.to(self.weight) @ self.weight - self.threshold
+        weight = self.weight  # looked up once: a module finds a buffer slowly, which a search for one query feels
+        return vectors.to(weight) @ weight - self.threshold
 
     def _set_hyperplanes(self, weight: np.ndarray, threshold: np.ndarray) -> None:
         """Take hyperplanes, [feature, bit] and [bit]."""

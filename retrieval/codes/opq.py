@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from retrieval.codes.base import encode_in_chunks
 from retrieval.codes.product import ProductQuantizer
 
 
@@ -35,7 +36,7 @@ class OptimizedProductQuantizer(ProductQuantizer):
         dim: int,
         num_bits: int,
         num_codewords: int = 256,
-        num_rotations: int = 20,
+        num_rotations: int = 10,
         num_iterations: int = 25,
         num_refit_iterations: int = 5,
         seed: int = 0,
@@ -66,7 +67,7 @@ class OptimizedProductQuantizer(ProductQuantizer):
         super()._fit(vectors)
         self._is_fitted.fill_(True)  # what follows starts from the present codebooks
         for _ in range(self.num_rotations):
-            decoded = self._codewords(self.encode(vectors)).flatten(1)
+            decoded = self._codewords(encode_in_chunks(self, vectors)).flatten(1)
             # the rotation R that brings filled @ R nearest to what the codes stand for
             rotation = scipy.linalg.orthogonal_procrustes(filled.cpu().numpy(), decoded.cpu().numpy())[0]
             self.rotation.copy_(torch.from_numpy(rotation.T))

@@ -54,8 +54,7 @@ class ResidualQuantizer(Quantizer):
         self.check_is_fitted()
         self.check_vectors(vectors)
         packed = self._faiss_quantizer().compute_codes(np.ascontiguousarray(vectors.detach().cpu().float().numpy()))
-        bits_per_book = self.num_codewords.bit_length() - 1
-        words = faiss.unpack_bitstrings(packed, self.num_books, bits_per_book)
+        words = faiss.unpack_bitstrings(packed, self.num_books, self.bits_per_book)
         return torch.from_numpy(words.astype(np.int64)).to(self.codebooks.device)
 
     def decode(self, codes: Int[Tensor, "item book"]) -> Float[Tensor, "item feature"]:
@@ -89,7 +88,7 @@ class ResidualQuantizer(Quantizer):
         self.codebooks.copy_(torch.from_numpy(flat).reshape(self.codebooks.shape))
 
     def _new_faiss_quantizer(self) -> faiss.ResidualQuantizer:
-        quantizer = faiss.ResidualQuantizer(self.dim, self.num_books, self.num_codewords.bit_length() - 1)
+        quantizer = faiss.ResidualQuantizer(self.dim, self.num_books, self.bits_per_book)
         quantizer.max_beam_size = self.beam_size
         # plain k-means; faiss's own default first fits in fewer dimensions, which needs more vectors than dimensions
         quantizer.train_type = faiss.ResidualQuantizer.Train_default

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.codes import ProductQuantizer, Quantizer
+from retrieval.codes import ProductQuantizer, Quantizer, encode_in_chunks
 from retrieval.index.base import Index, Options, to_float_rows
-from retrieval.index.coder import encode_in_chunks, has_equal_state, read_coder, write_coder
+from retrieval.index.coder import has_equal_state, read_coder, write_coder
 from retrieval.index.files import Manifest
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
 
@@ -95,7 +95,7 @@ class AsymmetricIndex(FlatCodesIndex):
     def _pack_codes(self, codes: Tensor) -> np.ndarray:
         words = np.ascontiguousarray(codes.cpu().numpy().astype(np.int32))
         if isinstance(self.quantizer, ProductQuantizer):
-            return np.asarray(faiss.pack_bitstrings(words, _bits_per_book(self.quantizer)))
+            return np.asarray(faiss.pack_bitstrings(words, self.quantizer.bits_per_book))
         with torch.no_grad():
             norms = self.quantizer.offsets(codes.to(self.quantizer.codebooks.device)).float().cpu().numpy()
         rows = np.zeros((len(words), self._width), dtype=np.uint8)
@@ -136,12 +136,8 @@ class AsymmetricIndex(FlatCodesIndex):
         return cls(read_coder(folder, Quantizer))  # type: ignore[type-abstract]
 
 
-def _bits_per_book(quantizer: Quantizer) -> int:
-    return quantizer.num_codewords.bit_length() - 1
-
-
 def _unpack_codes(rows: np.ndarray, quantizer: Quantizer) -> Tensor:
-    words = faiss.unpack_bitstrings(np.ascontiguousarray(rows), quantizer.num_books, _bits_per_book(quantizer))
+    words = faiss.unpack_bitstrings(np.ascontiguousarray(rows), quantizer.num_books, quantizer.bits_per_book)
     return torch.from_numpy(words.astype(np.int64))
 
 
@@ -154,7 +150,7 @@ def _product_searcher(quantizer: ProductQuantizer) -> Any:  # noqa: ANN401
     if quantizer.sub_dim == 2 and quantizer.num_codewords % 8:  # a case of its own in faiss, which it refuses
         codebooks, slices = torch.nn.functional.pad(codebooks, (0, 1)), torch.nn.functional.pad(slices, (0, 1))
     to_slices = slices.flatten(1).T.cpu().float().contiguous()
-    flat = faiss.IndexPQ(len(to_slices), quantizer.num_books, _bits_per_book(quantizer))
+    flat = faiss.IndexPQ(len(to_slices), quantizer.num_books, quantizer.bits_per_book)
     faiss.copy_array_to_vector(codebooks.cpu().float().numpy().ravel(), flat.pq.centroids)
     flat.is_trained = True
     if torch.equal(to_slices, torch.eye(dim)):
@@ -168,7 +164,7 @@ def _product_searcher(quantizer: ProductQuantizer) -> Any:  # noqa: ANN401
 def _additive_searcher(quantizer: Quantizer) -> Any:  # noqa: ANN401
     """Put codebooks whose codewords are added up into a faiss index that keeps exact norms."""
     make: Any = faiss.IndexResidualQuantizer
-    bits, search_type = _bits_per_book(quantizer), faiss.AdditiveQuantizer.ST_norm_float
+    bits, search_type = quantizer.bits_per_book, faiss.AdditiveQuantizer.ST_norm_float
     flat = make(quantizer.dim, quantizer.num_books, bits, faiss.METRIC_L2, search_type)
     faiss.copy_array_to_vector(quantizer.codebooks.detach().cpu().float().numpy().ravel(), flat.rq.codebooks)
     flat.is_trained = flat.rq.is_trained = True

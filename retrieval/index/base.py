@@ -18,6 +18,8 @@ from retrieval.index.order import search_in_total_order
 
 IndexKind = TypeVar("IndexKind", bound="Index")
 Options = Mapping[str, int | float | str | None]
+# faiss's searches on a GPU find so many items at most, and visit so many cells.
+MAX_GPU_ITEMS = 2048
 
 
 @dataclass(frozen=True)
@@ -128,19 +130,22 @@ class Index(ABC):
         if num_items is not None and num_items < 1:
             raise ValueError(f"A search returns at least one item; got {num_items}. Leave it out for all.")
         self._check_has_items()
-        rows = self.faiss_queries(queries)
-        num_items = len(self) if num_items is None else min(num_items, len(self))
+        rows, num_total = self.faiss_queries(queries), len(self)
+        num_items = num_total if num_items is None else min(num_items, num_total)
         if self._gpu_searcher is None and self._keeps_order:
             found = self.faiss_index.search(rows, num_items)
         else:
-            found = search_in_total_order(self._gpu_searcher or self.faiss_index, rows, num_items, len(self))
+            found = search_in_total_order(self._searcher_for, rows, num_items, num_total)
         item_ids, distances = torch.from_numpy(self._to_ids(found[1])), torch.from_numpy(self._to_distances(found[0]))
-        if queries.device.type == "cpu":
+        if queries.is_cpu:
             return Ranking(item_ids, distances)
         return Ranking(item_ids.to(queries.device), distances.to(queries.device))
 
     def to_gpus(self) -> None:
         """Search on all GPUs from now on, until items are added or removed.
+
+        faiss finds no more than 2048 items there: a search for as many or more, and what ties with the last one beyond
+        them, goes on on the host, with the same result.
 
         Raises:
             RuntimeError: If the installed faiss sees no GPU, or has no GPU search for this index.
@@ -217,6 +222,10 @@ class Index(ABC):
     def _read(cls: type[IndexKind], folder: Path, manifest: Manifest) -> IndexKind:
         """Read what `_write` wrote."""
 
+    def _searcher_for(self, num_items: int) -> Any:  # noqa: ANN401
+        """Return the faiss index to ask for so many items: on GPUs as far as they go."""
+        return self.faiss_index if self._gpu_searcher is None or num_items > MAX_GPU_ITEMS else self._gpu_searcher
+
     @property
     def _ids(self) -> np.ndarray:
         if len(self._id_blocks) > 1:
@@ -278,7 +287,7 @@ def to_float_rows(vectors: Float[Tensor, "item feature"], dim: int) -> np.ndarra
     """
     if vectors.shape[1] != dim:
         raise ValueError(f"Expected vectors of {dim} dimensions; got {vectors.shape[1]}.")
-    if vectors.requires_grad or vectors.dtype != torch.float32 or vectors.device.type != "cpu":
+    if vectors.requires_grad or vectors.dtype != torch.float32 or not vectors.is_cpu:
         vectors = vectors.detach().float().cpu()
     rows: np.ndarray = np.ascontiguousarray(vectors.numpy())
     flat = rows.ravel()

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.index.base import Index, to_float_rows
+from retrieval.index.base import MAX_GPU_ITEMS, Index, to_float_rows
 from retrieval.index.files import Manifest, read_faiss
 
 CellKind = TypeVar("CellKind", bound="CellIndex")
@@ -46,23 +46,37 @@ class CellIndex(Index):
                 f"Expected at least one dimension, cell and bit, and between one probe and a probe a cell; got {dim} "
                 f"dimensions, {num_cells} cells, {num_bits} bits, {num_probes} probes."
             )
-        bits_per_book = num_codewords.bit_length() - 1
-        if num_codewords < 2 or num_codewords & (num_codewords - 1) or num_bits % bits_per_book:
+        if num_codewords < 2 or num_codewords & (num_codewords - 1) or num_bits % bits_per_book(num_codewords):
             raise ValueError(
                 f"num_codewords must be a power of two, and num_bits a multiple of its logarithm; got {num_codewords} "
                 f"and {num_bits}. Try 256 and a multiple of 8."
             )
         self.dim = dim
-        self.num_probes = num_probes
         self.num_bits = num_bits
         self.num_codewords = num_codewords
         self.seed = seed
         self._num_cells = num_cells
-        self._num_books = num_bits // bits_per_book
+        self._num_books = num_bits // bits_per_book(num_codewords)
         if self._num_books > dim:
             raise ValueError(f"A book needs at least one dimension; got {self._num_books} books for {dim} dimensions.")
         self._searcher: Any = None
         self._is_mapped = False
+        self.num_probes = num_probes
+
+    @property
+    def num_probes(self) -> int:
+        """Cells that a query visits; more than 2048 are visited on the host, after `to_gpus` too."""
+        return self._num_probes
+
+    @num_probes.setter
+    def num_probes(self, num_probes: int) -> None:
+        self._num_probes = num_probes
+        if self._searcher is not None:
+            self._searcher.nprobe = num_probes
+        if self._gpu_searcher is not None and num_probes <= MAX_GPU_ITEMS:
+            # a faiss without GPUs lacks the former, which knows the latter's indexes too
+            parameters = getattr(faiss, "GpuParameterSpace", faiss.ParameterSpace)()
+            parameters.set_index_parameter(self._gpu_searcher, "nprobe", num_probes)
 
     @property
     def is_fitted(self) -> bool:
@@ -80,7 +94,6 @@ class CellIndex(Index):
             raise RuntimeError(
                 f"{type(self).__name__} is not fitted; call fit(vectors) with at least a sample of the items."
             )
-        self._searcher.nprobe = self.num_probes
         return self._searcher
 
     @property
@@ -109,7 +122,8 @@ class CellIndex(Index):
             clustering.seed = self.seed + 1
             clustering.min_points_per_centroid = 1
         searcher.train(rows)
-        self._searcher, self._is_mapped, self._gpu_searcher = searcher, False, None
+        self._gpu_searcher = None
+        self._keep(searcher, is_mapped=False)
 
     def add(self, vectors: Float[Tensor, "item feature"], item_ids: Int[Tensor, " item"]) -> None:
         """Encode and store items, each in the list of its cell.
@@ -211,8 +225,14 @@ class CellIndex(Index):
         """Copy what is mapped from a file into memory, before it changes."""
         self._gpu_searcher = None
         if self._is_mapped:
-            self._searcher = faiss.deserialize_index(faiss.serialize_index(self.faiss_index))
-            self._is_mapped = False
+            self._keep(faiss.deserialize_index(faiss.serialize_index(self.faiss_index)), is_mapped=False)
+
+    def _keep(self, searcher: Any, *, is_mapped: bool) -> None:  # noqa: ANN401
+        searcher.nprobe = self.num_probes
+        self._searcher, self._is_mapped = searcher, is_mapped
+
+    def _searcher_for(self, num_items: int) -> Any:  # noqa: ANN401
+        return self.faiss_index if self.num_probes > MAX_GPU_ITEMS else super()._searcher_for(num_items)
 
     def _write(self, folder: Path) -> None:
         faiss.write_index(self.faiss_index, str(folder / "index.faiss"))
@@ -220,7 +240,7 @@ class CellIndex(Index):
     @classmethod
     def _read(cls: type[CellKind], folder: Path, manifest: Manifest) -> CellKind:
         index = cls(**manifest.options)  # type: ignore[arg-type]
-        index._searcher, index._is_mapped = read_faiss(folder / "index.faiss"), True
+        index._keep(read_faiss(folder / "index.faiss"), is_mapped=True)
         if index._searcher.d != index._filled_dim or index._searcher.nlist != index._num_cells:
             raise ValueError(f"index.faiss has {index._searcher.d} dimensions and {index._searcher.nlist} cells")
         return index

@@ -1,29 +1,14 @@
-"""What indexes ask of coders: codes of many vectors, a file, and whether two of them are one."""
+"""What indexes ask of coders: a file, and whether two of them are one."""
 
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from retrieval.codes import Coder, load_coder, save_coder
 
 _CODER_FILE = "coder.safetensors"
-# A quantizer tabulates books x words distances a vector while it encodes; so many vectors take some 30 MB.
-_CHUNK_VECTORS = 4096
 CoderKind = TypeVar("CoderKind", bound=Coder)
-
-
-@torch.no_grad()
-def encode_in_chunks(coder: Coder, vectors: Tensor) -> Tensor:
-    """Encode any number of vectors, a few thousand at a time.
-
-    Raises:
-        ValueError: If they have another size than `dim`, or one is not finite.
-        RuntimeError: If the coder is not fitted.
-    """
-    coder.check_vectors(vectors)
-    return torch.cat([coder.encode(chunk) for chunk in vectors.split(_CHUNK_VECTORS)])
 
 
 def write_coder(coder: Coder, folder: Path) -> None:

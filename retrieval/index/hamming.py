@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from retrieval.codes import BinaryHash
+from retrieval.codes import BinaryHash, encode_in_chunks
 from retrieval.index.base import Index, Options
-from retrieval.index.coder import encode_in_chunks, has_equal_state, read_coder, write_coder
+from retrieval.index.coder import has_equal_state, read_coder, write_coder
 from retrieval.index.files import Manifest, read_faiss_binary
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
 
@@ -95,7 +95,7 @@ class HammingIndex(FlatCodesIndex):
         return _pack(self.coder.encode(queries))
 
     def _to_distances(self, found: np.ndarray) -> np.ndarray:
-        return found.astype(np.float32)
+        return found.astype(np.float32, copy=False)
 
     def _options(self) -> Options:
         return {"coder": type(self.coder).__name__, "num_bits": self.coder.num_bits}

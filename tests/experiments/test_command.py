@@ -265,6 +265,18 @@ def test_two_processes_train_one_model(finished_fit: Path) -> None:
     assert float(str(rows[0]["mAP"])) > 0.2  # ten classes: chance is about 0.1
 
 
+def test_two_processes_fit_one_baseline(in_tmp: Path) -> None:
+    arguments = ["fit", "--config=baselines/itq.yaml", "--config=data/rendered_events.yaml", "--model.num_bits=8",
+                 *QUIET, "--data.clips_per_class=10", "--data.labels_per_class=4",
+                 "--trainer.accelerator=cpu"]  # fmt: skip
+    for num_processes in (1, 2):
+        own = [f"--trainer.devices={num_processes}", f"--trainer.default_root_dir={in_tmp / str(num_processes)}"]
+        done = run_train([*arguments, *own], in_tmp)
+        assert done.returncode == 0, done.stderr
+    for one, two in zip(results(in_tmp / "1"), results(in_tmp / "2"), strict=True):
+        assert float(str(two["mAP"])) == pytest.approx(float(str(one["mAP"])), abs=1e-6)
+
+
 def test_a_missing_corpus_ends_with_one_line(in_tmp: Path) -> None:
     done = run_train(["fit", "--config=dqn.yaml", "--data.root=nowhere", *QUIET], in_tmp)
     assert done.returncode == 1

@@ -1,7 +1,12 @@
 """The grids behind tables and figures."""
 
+import dataclasses
+import shlex
+from pathlib import Path
+
 import pytest
 
+from experiments.cell import _read_config
 from experiments.command import find_config
 from experiments.jati2020 import METHOD_OF, METHODS, check_names, default_frontend, grid_of, has_folds
 
@@ -50,6 +55,27 @@ def test_anything_that_is_run_changes_the_key() -> None:
     for change in ({"arguments": (*first.arguments, "--data.root=x")}, {"scores_exactly": True}):
         keys.add(type(first)(**{**vars(first), **change}).key)
     assert len(keys) == 3
+
+
+def test_a_config_or_a_corpus_that_changes_changes_the_key(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = find_config("baselines/pq.yaml").read_text()
+    (in_tmp / "one.yaml").write_text(text)
+    (in_tmp / "two.yaml").write_text(text.replace("num_codewords: 64", "num_codewords: 128"))
+    cell = grid_of("table2", "full").cells()[0]
+    keys = {dataclasses.replace(cell, arguments=("--config=one.yaml",)).key}
+    (in_tmp / "one.yaml").write_text("# a comment alone\n" + text)
+    assert dataclasses.replace(cell, arguments=("--config=one.yaml",)).key in keys
+    (in_tmp / "two.yaml").rename("one.yaml")
+    _read_config.cache_clear()
+    keys.add(dataclasses.replace(cell, arguments=("--config=one.yaml",)).key)
+    monkeypatch.setenv("EARMARK_ESC50_ROOT", "elsewhere")
+    keys.add(dataclasses.replace(cell, arguments=("--config=one.yaml",)).key)
+    assert len(keys) == 3
+
+
+def test_a_command_can_be_typed_again() -> None:
+    cell = dataclasses.replace(grid_of("table2", "full").cells()[0], arguments=("--data.root=my dir",))
+    assert shlex.split(cell.command)[3:] == ["--data.root=my dir"]
 
 
 def test_front_ends_are_named_only_where_they_differ_from_the_config() -> None:

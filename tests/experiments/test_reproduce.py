@@ -63,13 +63,15 @@ def test_a_second_run_reads_everything_back(finished: tuple[Path, str]) -> None:
 def test_a_cell_is_what_its_command_gives(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     cells = grid_of("table2", "smoke").cells()
-    cell = next(cell for cell in cells if cell.method == "pq")
+    cell = next(cell for cell in cells if cell.method == "dqn")
     kept = read_result(folder / "runs" / "reproduce" / "table2-rendered_events" / "cells" / f"{cell.key}.json")
-    command = kept.command.split()
+    threads, *command = kept.command.split()
     assert command[:3] == ["python", "train.py", "fit"]
+    name, _, num_threads = threads.partition("=")
     alone = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *command[2:], "--trainer.default_root_dir=alone",
-         "--trainer.logger=false"], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+         "--trainer.logger=false"],
+        cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=os.environ | {name: num_threads},
     )  # fmt: skip
     assert alone.returncode == 0, alone.stderr
     report = json.loads((folder / "alone" / "report" / "results.json").read_text())
@@ -95,6 +97,48 @@ def test_a_killed_grid_goes_on_where_it_stopped(in_tmp: Path) -> None:
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
 
 
+def test_an_interrupted_grid_finishes_what_runs_and_stops(in_tmp: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(in_tmp.glob("out/cells/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Stopped. The same command goes on" in messages
+    assert 2 <= len(list(in_tmp.glob("out/cells/*.json"))) < 8
+    assert not list(in_tmp.glob("out/cells/*.error"))
+
+
+def test_workers_end_when_their_parent_is_killed(in_tmp: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(in_tmp.glob("out/output/*.log")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = [int(path.stem) for path in in_tmp.glob("out/output/*.log")]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert workers
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_a_missing_corpus_is_said_once(in_tmp: Path) -> None:
+    done = run(["table2", "--preset", "quick", "--no_wandb", "--output", "out", "--data.root=nowhere"], in_tmp)
+    assert done.returncode == 1
+    assert done.stderr.count("failed: DatasetMissing: Expected ESC-50") == 1
+    assert "The other runs of this embedding are left out." in done.stderr
+    assert len(list(in_tmp.glob("out/cells/*.error"))) == 1
+
+
 def test_a_failing_cell_is_named_and_the_others_finish(in_tmp: Path) -> None:
     arguments = ["table2", "--preset", "smoke", "--no_wandb", "--output", "out", "--methods", "lsh", "pq"]
     done = run([*arguments, "--bits", "6", "12", "--num_codewords", "1024"], in_tmp)
@@ -110,7 +154,7 @@ def test_figures_are_drawn_from_the_same_cells(in_tmp: Path) -> None:
         done = run([target, "--preset", "smoke", "--no_wandb", "--output", "out", "--methods", "dqn"], in_tmp)
         assert done.returncode == 0, done.stderr
         assert f"{num_run} cells run now, 2 in all" in done.stdout
-        for suffix in ("png", "svg", "csv"):
+        for suffix in ("png", "svg", "csv", "md", "tex"):
             assert (in_tmp / "out" / f"{target}.{suffix}").stat().st_size > 100
         with (in_tmp / "out" / f"{target}.csv").open(newline="") as file:
             fractions = [row["label_fraction"] for row in csv.DictReader(file)]
@@ -146,6 +190,22 @@ def test_a_wrong_name_ends_with_one_line(
     assert not list(in_tmp.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["complexity", "--bits", "8"], "complexity runs no grid"),
+        (["complexity", "--data.root", "x"], "complexity runs no grid"),
+        (["table2", "--label_fractions", "0.5"], "--label_fractions is for fig2 and fig3"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        reproduce(arguments)
+    assert message in capsys.readouterr().err
+
+
 def test_an_option_without_a_dot_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         reproduce(["table2", "--root", "x"])
@@ -164,4 +224,4 @@ def test_a_damaged_result_is_refused(in_tmp: Path) -> None:
 def test_readme_names_every_config() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in CONFIG_FOLDER.rglob("*.yaml"):
-        assert path.name in readme or f"{path.stem}" in readme, path.name
+        assert path.name in readme or f"`{path.stem}`" in readme, path.name

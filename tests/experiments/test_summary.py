@@ -1,5 +1,6 @@
 """Means over folds and seeds, and comparisons with the reference."""
 
+import pytest
 import torch
 
 from experiments.cell import Cell, CellResult
@@ -47,10 +48,10 @@ def test_missing_runs_leave_a_mean_without_an_interval() -> None:
     results = {cell("pq", fold=fold, seed=seed): result(draw(0.2, seed)) for fold, seed in ((1, 0), (1, 1), (2, 0))}
     (row,) = summarize(results, None)
     assert row.low is None
-    assert (row.num_folds, row.num_seeds) == (2, 2)
+    assert (row.num_folds, row.num_seeds, row.num_runs) == (2, 2, 3)
 
 
-def test_only_what_the_reference_clearly_beats_is_marked() -> None:
+def test_only_clear_differences_to_the_reference_are_marked() -> None:
     results = {}
     for fold in (1, 2):
         for seed in (0, 1):
@@ -59,17 +60,49 @@ def test_only_what_the_reference_clearly_beats_is_marked() -> None:
             results[cell("better", fold=fold, seed=seed)] = result(draw(0.8, fold + 9))
             results[cell("alike", fold=fold, seed=seed)] = result(draw(0.5, fold) + 1e-9 * (-1) ** seed)
     rows = {row.method: row for row in summarize(results, "dqn")}
-    assert rows["worse"].is_below_reference
-    assert not rows["better"].is_below_reference
-    assert not rows["alike"].is_below_reference
+    assert {name: row.verdict for name, row in rows.items()} == {
+        "dqn": None, "worse": "worse", "better": "better", "alike": "alike",
+    }  # fmt: skip
     assert rows["dqn"].p_value is None
     plain = compare_paired_folds(
-        [torch.stack([draw(0.5, fold)] * 2) for fold in (1, 2)],
         [torch.stack([draw(0.2, fold + 5)] * 2) for fold in (1, 2)],
+        [torch.stack([draw(0.5, fold)] * 2) for fold in (1, 2)],
     )
     assert rows["worse"].p_value == 3 * plain.p_value  # Holm: the least of three
 
 
+def test_queries_are_paired_by_their_position_in_the_corpus() -> None:
+    values = draw(0.5, 1)
+    turned = CellResult("made up", 0.5, {}, values.flip(0).tolist(), list(range(39, -1, -1)), 100, 1.0, "")
+    results = {cell("dqn"): result(values), cell("same"): turned}
+    rows = {row.method: row for row in summarize(results, "dqn")}
+    assert rows["same"].p_value == 1.0
+
+
+def test_other_queries_in_one_fold_are_refused() -> None:
+    other = CellResult("made up", 0.5, {}, draw(0.5, 1).tolist(), list(range(1, 41)), 100, 1.0, "")
+    results = {cell("dqn"): result(draw(0.5, 1)), cell("pq"): result(draw(0.5, 2)), cell("pq", seed=1): other}
+    with pytest.raises(ValueError, match="Expected one set of queries a fold"):
+        summarize(results, "dqn")
+
+
+def test_enough_is_drawn_for_many_comparisons() -> None:
+    results = {cell("dqn", bits): result(draw(0.8, bits)) for bits in range(1, 31)}
+    results |= {
+        cell(f"m{method}", bits): result(draw(0.1, 100 * method + bits)) for bits in range(1, 31) for method in range(3)
+    }
+    rows = [row for row in summarize(results, "dqn") if row.method != "dqn"]
+    assert len(rows) == 90
+    assert all(row.verdict == "worse" for row in rows)
+
+
+def test_cut_offs_that_one_fold_is_too_small_for_are_left_out() -> None:
+    small = CellResult("made up", 0.4, {"1": 0.1}, [0.4], [0], 50, 1.0, "")
+    large = CellResult("made up", 0.6, {"1": 0.3, "60": 0.5}, [0.6], [1], 70, 1.0, "")
+    (row,) = summarize({cell("pq", fold=1): small, cell("pq", fold=2): large}, None)
+    assert row.map_at == pytest.approx({1: 0.2, 70: 0.5})
+
+
 def test_lengths_are_compared_with_the_same_length_only() -> None:
     results = {cell("dqn", 8): result(draw(0.5, 1)), cell("pq", 16): result(draw(0.1, 2))}
-    assert all(row.p_value is None for row in summarize(results, "dqn"))
+    assert all(row.p_value is None and row.verdict is None for row in summarize(results, "dqn"))

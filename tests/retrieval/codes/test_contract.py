@@ -291,3 +291,40 @@ def test_tight_clusters_share_codes_however_they_lie_to_the_axes(name: str, turn
     same = labels[:, None] == labels[None]
     assert differs[same].mean() < differs[~same].mean() / 2
     assert differs[~same].mean() > 0.2
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_a_fit_is_described_once_and_a_few_thousand_vectors_at_a_time(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coder = make(name, num_bits=4)
+    assert isinstance(coder, Quantizer)
+    encode, decode, sizes, num_described = coder.encode, coder.decode, [], 0
+
+    def count_encoded(vectors: Tensor) -> Tensor:
+        sizes.append(len(vectors))
+        return encode(vectors)
+
+    def count_decoded(codes: Tensor) -> Tensor:
+        nonlocal num_described
+        num_described += len(codes)
+        sizes.append(len(codes))
+        return decode(codes)
+
+    monkeypatch.setattr(coder, "encode", count_encoded)
+    monkeypatch.setattr(coder, "decode", count_decoded)
+    vectors = draw(10_000, 8).float()
+    fit = coder.fit(vectors)
+    assert num_described == 10_000
+    assert max(sizes) <= 4096
+    assert not coder.codebooks.grad_fn
+    whole = (vectors - decode(encode(vectors)).detach()).square().sum(dim=1).mean()
+    assert fit.distortion == pytest.approx(float(whole), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_bits_of_all_books_are_those_of_the_code(name: str) -> None:
+    coder = make(name)
+    assert isinstance(coder, Quantizer)
+    assert 2**coder.bits_per_book == coder.num_codewords
+    assert coder.num_books * coder.bits_per_book == coder.num_bits

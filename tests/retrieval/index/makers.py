@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
+import faiss
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -88,6 +91,33 @@ def multi(num_probes: int = 16) -> Index:
 # of cells, all are visited, so that every item comes back
 MAKERS = [cosine, euclidean, hamming, asymmetric, rotated, residual, inverted, multi]
 contract = pytest.mark.parametrize("make", MAKERS)
+
+
+class GpuStandIn:
+    """What replaces faiss's GPU search: a copy on the host that orders equals by falling id and finds 2048 at most."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        monkeypatch.setattr("faiss.get_num_gpus", lambda: 1, raising=False)
+        monkeypatch.setattr("faiss.index_cpu_to_all_gpus", self._copy, raising=False)
+
+    def _copy(self, faiss_index: Any) -> Any:
+        is_binary = isinstance(faiss_index, faiss.IndexBinary)
+        clone = faiss.clone_binary_index if is_binary else faiss.clone_index  # type: ignore[attr-defined]
+        copied: Any = clone(faiss_index)
+        # a copy's rotation may lie, and round, otherwise; of cells, it is the copy that has the probes
+        search_all = copied.search if isinstance(copied, faiss.IndexIVF) else faiss_index.search
+
+        def search(rows: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+            self.asked.append(num_items)
+            if num_items > 2048:
+                raise RuntimeError(f"GPU index only supports min/max-K selection up to 2048 (requested {num_items})")
+            found, item_ids = search_all(rows, faiss_index.ntotal)
+            order = np.lexsort((-item_ids, found), axis=1)[:, :num_items]
+            return np.take_along_axis(found, order, axis=1), np.take_along_axis(item_ids, order, axis=1)
+
+        copied.search = search
+        return copied
 
 
 def filled(make: MakeIndex, vectors: Tensor, item_ids: Tensor | None = None) -> Index:
