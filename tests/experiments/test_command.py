@@ -134,7 +134,7 @@ def test_data_configs_layer_over_a_model(config: str, in_tmp: Path) -> None:
     elif config == "fsd_kaggle2018.yaml":
         make_fsd_kaggle2018(root)
     elif config == "rendered_events.yaml":
-        frontend = ["--data.clips_per_class=5"]
+        frontend = ["--data.clips_per_class=10"]
     else:
         make_esc50(root, num_classes=50 if config == "esc10.yaml" else 3, clips_per_fold=1)
     write_keras_release(in_tmp / "yamnet.h5")
