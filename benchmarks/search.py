@@ -16,6 +16,8 @@ from experiments.search_benchmark import run_search_benchmark
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
 
+_TABLE_WIDTH = 140  # a narrower terminal folds the lines, rather than cutting the figures
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure as the command line asks, print a table and write it."""
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dim = (options.dim or [64])[0]
             found = run_search_benchmark(options.sizes, dim, options.bits, seconds=options.seconds, report=report)
             table, written = to_table(found, "Search"), write_report(found, options.output, "search")
-    console.print(table)
+    Console(width=max(console.width, _TABLE_WIDTH)).print(table)
     console.print(f"Written: {', '.join(map(str, written))}", soft_wrap=True)
 
 

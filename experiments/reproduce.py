@@ -190,7 +190,8 @@ def _reproduce_complexity(options: argparse.Namespace) -> int:
     seconds, vq_bits = (0.1, 8) if options.preset == "smoke" else (1.0, 12)
     with Console(stderr=True).status("measuring") as status:
         measured = measure_complexity(sizes, dims, vq_bits=vq_bits, seconds=seconds, report=status.update)
-    Console().print(to_table(measured, "Cost of a query and of an item, measured; the slides' formula beside it"))
+    table = to_table(measured, "Cost of a query and of an item, measured; the slides' formula beside it")
+    Console(width=max(Console().width, 120)).print(table)
     written = write_report(measured, folder, "complexity")
     _say(f"Tables and figures: {folder}")
     if not options.no_wandb:
