@@ -92,15 +92,8 @@ class AnchorGraphHash(BinaryHash):
     def _advice_on_few(self) -> str:
         return f"Use fewer anchors than {self.num_anchors}, or fit on more vectors."
 
-    def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
-        """Return the eigenvectors' values; with two layers, each followed by its second cut.
-
-        Raises:
-            RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
-        """
-        self.check_is_fitted()
-        self.check_vectors(vectors)
+    def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Return the eigenvectors' values; with two layers, each followed by its second cut."""
         smooth = _affinities(vectors.to(self.anchors), self.anchors, self.bandwidth, self.num_nearest) @ self.weight
         if self.num_layers == 1:
             return smooth

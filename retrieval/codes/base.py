@@ -145,21 +145,27 @@ class Coder(nn.Module, ABC):
 class BinaryHash(Coder):
     """A code of independent bits, compared by Hamming distance; each bit is the side of a boundary."""
 
-    @abstractmethod
     def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
         """Return the signed distance-like margin of each bit's boundary; the bit is set where it is positive.
 
         Raises:
             RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
+            ValueError: If the vectors have another size than `dim`, or one is not finite.
         """
+        self.check_is_fitted()
+        self.check_vectors(vectors)
+        return self._margins(vectors)
+
+    @abstractmethod
+    def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Compute what `project` returns; vectors are checked, but may be of another precision and device."""
 
     def encode(self, vectors: Float[Tensor, "item feature"]) -> Bool[Tensor, "item bit"]:
         """Set the bits whose margin is positive.
 
         Raises:
             RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
+            ValueError: If the vectors have another size than `dim`, or one is not finite.
         """
         return self.project(vectors) > _ZERO
 

@@ -67,15 +67,9 @@ class BinaryReconstructiveEmbedding(LinearHash):
     def _advice_on_few(self) -> str:
         return f"Use fewer anchors than {self.num_anchors}, or fit on more vectors."
 
-    def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
-        """Return the side of each hyperplane, of vectors of unit length.
-
-        Raises:
-            RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
-        """
-        self.check_vectors(vectors)
-        return super().project(torch.nn.functional.normalize(vectors.to(self.weight), dim=1))
+    def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Return the side of each hyperplane, of vectors of unit length."""
+        return super()._margins(torch.nn.functional.normalize(vectors.to(self.weight), dim=1))
 
     def reconstruction_error(self, vectors: Float[Tensor, "item feature"]) -> float:
         """Return the mean over all pairs of `vectors` of the squared difference of both distances, eq. (2)."""

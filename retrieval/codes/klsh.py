@@ -73,15 +73,8 @@ class KernelizedHash(BinaryHash):
     def _advice_on_few(self) -> str:
         return f"Use fewer landmarks than {self.num_landmarks}, or fit on more vectors."
 
-    def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
-        """Return the side of each hyperplane in the kernel's space.
-
-        Raises:
-            RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
-        """
-        self.check_is_fitted()
-        self.check_vectors(vectors)
+    def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Return the side of each hyperplane in the kernel's space."""
         kernel = self._kernel(vectors.to(self.landmarks))
         centred = kernel - kernel.mean(dim=1, keepdim=True) - self.landmark_means + self.landmark_means.mean()
         return centred @ self.weight

@@ -38,15 +38,8 @@ class LinearHash(BinaryHash):
         """Two, so that they can differ."""
         return 2
 
-    def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
-        """Return x.w - t.
-
-        Raises:
-            RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
-        """
-        self.check_is_fitted()
-        self.check_vectors(vectors)
+    def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Return x.w - t."""
         weight = self.weight  # looked up once: a module finds a buffer slowly, which a search for one query feels
         return vectors.to(weight) @ weight - self.threshold
 

@@ -38,15 +38,8 @@ class SpectralHash(BinaryHash):
         """Two, so that there is a range."""
         return 2
 
-    def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
-        """Evaluate each bit's eigenfunction, in [-1, 1].
-
-        Raises:
-            RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`.
-        """
-        self.check_is_fitted()
-        self.check_vectors(vectors)
+    def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Evaluate each bit's eigenfunction, in [-1, 1]."""
         return torch.cos((vectors.to(self.weight) @ self.weight - self.low) * self.frequency)
 
     def _fit(self, vectors: Float[Tensor, "item feature"]) -> None:
