@@ -4,7 +4,6 @@ Layout: `meta/esc50.csv` (filename, fold, target, category, esc10, src_file, tak
 all takes of one recording together.
 """
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 
 from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.base import AudioItem, EmbeddingDataModule, OnBadAudio, Roles
+from datamodules.csv_table import read_rows
 from datamodules.download import Archive, fetch_archive
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 
@@ -182,25 +182,13 @@ class Esc50(EmbeddingDataModule):
         return self.root / "meta" / "esc50.csv"
 
     def _rows(self) -> list[dict[str, str]]:
-        with self._table_path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            absent = [column for column in _COLUMNS if column not in (reader.fieldnames or [])]
-            if absent:
-                raise DatasetLayoutError(
-                    f"{self._table_path}: expected the columns {', '.join(_COLUMNS)}; {', '.join(absent)} not found. "
-                    "Fetch the table of the official release."
-                )
-            rows = list(reader)
+        rows = read_rows(self._table_path, _COLUMNS, "Fetch the table of the official release.")
         for line, row in enumerate(rows, start=2):
             if not (row["filename"] and row["fold"] in _FOLDS and row["target"] in _TARGETS):
                 raise DatasetLayoutError(
                     f"{self._table_path}, line {line}: expected a file name, a fold of 1 to 5, a target of 0 to 49; "
                     f"found {row['filename']!r}, {row['fold']!r}, {row['target']!r}. Correct the line."
                 )
-        if not rows:
-            raise DatasetLayoutError(
-                f"{self._table_path}: expected one line a clip, found none. Fetch the official table."
-            )
         kept = [row for row in rows if row["esc10"] == "True"] if self.esc10 else rows
         if not kept:
             raise DatasetLayoutError(

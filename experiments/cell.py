@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from callbacks.baselines import score_exact
+from experiments.atomic_text import write_text
 from experiments.command import RUN_VARIABLE, find_config, run_command
 from lightning_modules.base import RetrievalModule
 
@@ -122,10 +123,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
 
 def write_result(path: Path, result: CellResult) -> None:
     """Write a result; the file appears only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(result)), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(asdict(result)))
 
 
 def read_result(path: Path) -> CellResult:

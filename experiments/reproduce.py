@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from rich.console import Console
 
+from experiments.atomic_text import write_text
 from experiments.cell import Cell, CellResult
 from experiments.command import ConfigNotFound, show_messages
 from experiments.curves import draw_bits, draw_fractions, draw_map_at, save_figure
@@ -18,7 +19,7 @@ from experiments.published_values import read_published
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
 from experiments.summary import summarize
-from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table, write_text
+from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
 from experiments.wandb_group import log_complexity, log_rows
 
 REFERENCE = "dqn"

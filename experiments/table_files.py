@@ -2,10 +2,8 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tabulate import tabulate
@@ -125,14 +123,6 @@ def csv_text(rows: Sequence[Row], text: TableText) -> str:
              *(None if figure is None else round(figure / 100, 6) for figure in figures)]
         )  # fmt: skip
     return written.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file; it appears only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _cell(row: Row) -> str:
