@@ -1,6 +1,5 @@
 """A user's own clips in `class/clip.ext` folders, with or without a split file."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from torch import nn
 
 from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.base import AudioItem, EmbeddingDataModule, OnBadAudio, Roles
+from datamodules.csv_table import read_rows
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 
 _SPLITS = ("query", "database")
@@ -150,18 +150,7 @@ class AudioFolder(EmbeddingDataModule):
         return clips
 
     def _split_rows(self, path: Path) -> dict[str, dict[str, str]]:
-        if not path.is_file():
-            raise DatasetMissing(
-                f"Expected a split file at {path}; there is none. Correct --data.split_file or leave it out."
-            )
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            absent = [column for column in ("filename", "split") if column not in (reader.fieldnames or [])]
-            if absent:
-                raise DatasetLayoutError(
-                    f"{path}: expected the columns filename and split; {', '.join(absent)} not found."
-                )
-            rows = list(reader)
+        rows = read_rows(path, ("filename", "split"), "Correct --data.split_file, or leave it out.")
         seen: set[str] = set()
         for line, row in enumerate(rows, start=2):
             row.setdefault("recording", "")

@@ -131,7 +131,7 @@ def test_folder_without_clips_is_told(tmp_path: Path) -> None:
 
 
 def test_missing_split_file_is_told(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetMissing, match=r"split file at .*absent\.csv.*--data\.split_file"):
+    with pytest.raises(DatasetMissing, match=r"table at .*absent\.csv.*--data\.split_file"):
         _data(root, tmp_path, tmp_path / "absent.csv").prepare_data()
 
 
@@ -143,11 +143,17 @@ def test_missing_column_is_named(root: Path, tmp_path: Path, column: str) -> Non
         _data(root, tmp_path, split_file).prepare_data()
 
 
-@pytest.mark.parametrize(("line", "found"), [("bells/clip_01.flac,train,x", "'train'"), ("bells/clip_01.flac", "None")])
-def test_unknown_split_is_named_with_its_line(root: Path, tmp_path: Path, line: str, found: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("bells/clip_01.flac,train,x", "split must be query or database; found 'train'"),
+        ("bells/clip_01.flac", "expected 3 fields, found 1"),
+    ],
+)
+def test_a_wrong_line_is_named(root: Path, tmp_path: Path, line: str, message: str) -> None:
     lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
     split_file = _split(tmp_path / "split.csv", *lines[:2], *lines[3:4], line)
-    with pytest.raises(DatasetLayoutError, match=f"line 4: split must be query or database; found {found}"):
+    with pytest.raises(DatasetLayoutError, match=f"line 4: {message}"):
         _data(root, tmp_path, split_file).prepare_data()
 
 
