@@ -23,5 +23,5 @@ class FinalCheckpoint(ModelCheckpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by Lightning at run time
             return
         path = Path(str(self.dirpath)) / f"last{self.FILE_EXTENSION}"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)  # callbacks and loops as well
         self.best_model_path = self.last_model_path = str(path)
