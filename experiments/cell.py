@@ -58,7 +58,7 @@ class Cell:
     @property
     def key(self) -> str:
         """A name for its result that changes with its arguments, its configs and the files the environment names."""
-        configs = [_read_config(path) for path in config_paths(self.arguments)]
+        configs = [read_config(path) for path in config_paths(self.arguments)]
         named = {name: value for name, value in os.environ.items() if _names_a_file(name)}
         described = json.dumps([FORMAT_VERSION, self.scores_exactly, self.arguments, configs, named], sort_keys=True)
         return f"{self.method}-{self.num_bits}-{sha256(described.encode()).hexdigest()[:12]}"
@@ -153,12 +153,13 @@ def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, object]]:
     """Return the callbacks of the last config that has any, as far as they change what is learned."""
     found: list[dict[str, object]] = []
     for path in config_paths(arguments):
-        found = (_read_config(path).get("trainer") or {}).get("callbacks", found)
+        found = (read_config(path).get("trainer") or {}).get("callbacks", found)
     return [callback for callback in found if callback["class_path"] in _LEARNING_CALLBACKS]
 
 
 @functools.cache  # a grid has some configs and a thousand cells
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config file, once a process."""
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config
 

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import yaml
-
-from experiments.cell import Cell
+from experiments.cell import Cell, read_config
 from experiments.command import find_config
 
 Target = Literal["table1", "table2", "fig2", "fig3"]
@@ -148,7 +146,7 @@ def grid_of(target: Target, preset: str) -> Grid:
     """Return the grid of a table or figure.
 
     Presets: `full` has the folds and three seeds, `paper` the folds and ten, `quick` three folds and one seed, `smoke`
-    two methods and bits on rendered events, with hardly any training: a test that all parts work.
+    few methods and lengths on rendered events, with hardly any training: a test that all parts work.
     """
     folds, seeds = {
         "smoke": ((1,), (0,)),
@@ -190,8 +188,7 @@ def default_frontend(data_config: str) -> str:
 
 
 def _data_options(data_config: str) -> dict[str, dict[str, str]]:
-    config = yaml.safe_load(find_config(data_config).read_text(encoding="utf-8"))
-    options: dict[str, dict[str, str]] = config["data"]["init_args"]
+    options: dict[str, dict[str, str]] = read_config(find_config(data_config))["data"]["init_args"]
     return options
 
 

@@ -162,10 +162,11 @@ def _report(target: Target, grid: Grid, finished: GridResult, folder: Path, *, w
         "fig2": (fractions_table, draw_fractions), "fig3": (cutoffs_table, draw_map_at),
     }[target]  # fmt: skip
     write_text(folder / f"{target}.csv", csv_text(rows, text))
-    write_text(folder / f"{target}.md", lay_out(rows, text, "github"))
+    shown = lay_out(rows, text, "github")
+    write_text(folder / f"{target}.md", shown)
     write_text(folder / f"{target}.tex", lay_out(rows, text, "latex_booktabs"))
     figure = save_figure(draw(rows, text), folder, target)[0]
-    sys.stdout.write("\n" + lay_out(rows, text, "github") + "\n")
+    sys.stdout.write("\n" + shown + "\n")
     seconds = sum(result.seconds for result in results.values())
     _say(f"{finished.num_run} cells run now, {len(results)} in all, {seconds:.0f} s of one process.")
     _say(f"Tables and figures: {folder}")

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.codes.base import Quantizer
+from retrieval.codes.kmeans import new_kmeans
 
 # Under this many samples a codeword, faiss warns that k-means is poorly determined; reported, not enforced.
 SAMPLES_PER_CODEWORD_FLOOR = 39
@@ -126,14 +127,8 @@ class ProductQuantizer(Quantizer):
         return slices.flatten(1)[:, : self.dim]
 
     def _fit_book(self, vectors: np.ndarray, start: np.ndarray | None) -> np.ndarray:
-        kmeans = faiss.Kmeans(
-            self.sub_dim,
-            self.num_codewords,
-            niter=self.num_iterations if start is None else self.num_refit_iterations,
-            seed=self.seed + 1,  # faiss takes 0 for "as you like"
-            min_points_per_centroid=1,
-            max_points_per_centroid=max(1, len(vectors)),
-        )
+        num_iterations = self.num_iterations if start is None else self.num_refit_iterations
+        kmeans = new_kmeans(vectors, self.num_codewords, num_iterations, self.seed)
         kmeans.train(vectors, init_centroids=start)
         candidate, distortion = _repair_empty(np.asarray(kmeans.centroids), vectors)
         # faiss's first objective is that of the start; splitting an empty cluster can end above it
