@@ -1,12 +1,13 @@
 """What is read: one file a corpus. Knows nothing of models."""
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.base import AudioItem, EmbeddingDataModule, Roles
+from datamodules.base import EmbeddingDataModule
 from datamodules.errors import DatasetError
 from datamodules.esc50 import Esc50
 from datamodules.fsd_kaggle2018 import FsdKaggle2018
 from datamodules.precomputed import PrecomputedEmbeddings
 from datamodules.rendered_events import RenderedEvents
+from datamodules.roles import AudioItem, Roles
 
 __all__ = [
     "AudioFolder",

@@ -7,9 +7,10 @@ import numpy as np
 from torch import nn
 
 from datamodules.audio import AUDIO_SUFFIXES
-from datamodules.base import AudioItem, EmbeddingDataModule, OnBadAudio, Roles
+from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.roles import AudioItem, Roles, draw_recordings
 
 _SPLITS = ("query", "database")
 
@@ -30,11 +31,17 @@ class AudioFolder(EmbeddingDataModule):
         name: What to call numbers measured on it; None is the folder's name.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch.
-        passes_per_epoch: Times the labelled items are gone through in one epoch.
+        passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
         label_seed: Seed of drawing the labelled items.
-        standardize: Whether features are brought to mean 0 and deviation 1 over the database.
+        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
+        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
+            its level doesn't matter.
+        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
+            serves the mean over all its frames.
+        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
+            by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
     """
@@ -54,12 +61,15 @@ class AudioFolder(EmbeddingDataModule):
         label_fraction: float = 0.1,
         label_seed: int = 0,
         standardize: bool = False,
+        center_clips: bool = False,
+        frames_per_clip: int | None = None,
+        train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
     ) -> None:
         super().__init__(
             frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, on_bad_audio, num_workers,
+            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
         )  # fmt: skip
         if not 0 < query_fraction < 1:
             raise SplitError(f"query_fraction must be between 0 and 1; got {query_fraction}.")
@@ -114,7 +124,7 @@ class AudioFolder(EmbeddingDataModule):
         """
         recordings = np.array([item.recording for item in items])
         if self.split_file is None:
-            is_query = self.draw_recordings(items, usable, self.query_fraction, self.split_seed)
+            is_query = draw_recordings(items, usable, self.query_fraction, self.split_seed)
         else:
             is_query = np.array([item.subset == "query" for item in items])
         query, database = np.flatnonzero(usable & is_query), np.flatnonzero(usable & ~is_query)
@@ -130,7 +140,7 @@ class AudioFolder(EmbeddingDataModule):
             )
         train = self.draw_labelled(items, database)
         free = usable & ~is_query & ~np.isin(recordings, recordings[train])
-        in_val = self.draw_recordings(items, free, self.query_fraction, self.split_seed + 1)
+        in_val = draw_recordings(items, free, self.query_fraction, self.split_seed + 1)
         val_query = np.flatnonzero(free & in_val)
         val_database = np.setdiff1d(database, val_query)
         return Roles(train, query, database, val_query, val_database)

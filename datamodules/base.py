@@ -2,18 +2,20 @@
 
 A batch is a dict of tensors:
 
-    feature      float32 [batch, feature]   embedding of a clip, pooled over its frames
-    label        int64 [batch]              class
-    item_index   int64 [batch]              position in the corpus, the same whatever the split
+    feature      float32 [batch, feature]          mean over the frames of a clip
+                 float32 [batch, frame, feature]   its frames in order, where `frames_per_clip` is given
+    label        int64 [batch]                     class
+    item_index   int64 [batch]                     position in the corpus, the same whatever the split
+
+Past 300 lines because options are written out with their meaning, here and in each corpus.
 """
 
 import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,53 +23,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
+from datamodules.clip_frames import ClipFrames
 from datamodules.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
 from datamodules.errors import SplitError
-from datamodules.feature_dataset import FeatureDataset, pass_batch
+from datamodules.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
+from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
 from datamodules.precomputed import PrecomputedEmbeddings
+from datamodules.roles import AudioItem, Role, Roles, draw_labelled, train_on_database
 
 _logger = logging.getLogger(__name__)
 
 OnBadAudio = Literal["raise", "skip"]
-Role = Literal["train", "query", "database", "val_query", "val_database"]
-
-
-@dataclass(frozen=True)
-class AudioItem:
-    """One clip of a corpus.
-
-    Attributes:
-        name: Unique within the corpus; its path relative to the corpus's folder.
-        path: Where it lies.
-        label: Class.
-        recording: What it was cut from; clips of one recording are never on both sides of a split.
-        subset: Fold or split as the corpus has it.
-    """
-
-    name: str
-    path: Path
-    label: int
-    recording: str
-    subset: str
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Positions in the corpus of the items of each role.
-
-    Attributes:
-        train: Labelled items, a part of the database.
-        query: Test queries.
-        database: Items that test queries are answered from.
-        val_query: Labelled items of the database that training does not see, nor another take of; may be none.
-        val_database: Items that these are answered from.
-    """
-
-    train: np.ndarray
-    query: np.ndarray
-    database: np.ndarray
-    val_query: np.ndarray
-    val_database: np.ndarray
+TrainOn = Literal["labelled", "database"]
 
 
 class EmbeddingDataModule(pl.LightningDataModule, ABC):
@@ -77,14 +44,20 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch.
-        passes_per_epoch: Times the labelled items are gone through in one epoch; a small labelled set makes short
+        passes_per_epoch: Times the items to train on are gone through in one epoch; a small labelled set makes short
             epochs.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
         label_seed: Seed of drawing the labelled items.
-        standardize: Whether features are brought to mean 0 and deviation 1 over the (unlabelled) database.
+        standardize: Whether each feature is brought to mean 0 and deviation 1 over the (unlabelled) database.
+        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
+            its level doesn't matter.
+        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
+            serves the mean over all its frames.
+        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
+            by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches; the features are in memory, so none is best for most.
+        num_workers: Processes that fetch batches; none is best for means over frames, which are small.
     """
 
     def __init__(
@@ -97,12 +70,20 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         label_fraction: float = 0.1,
         label_seed: int = 0,
         standardize: bool = False,
+        center_clips: bool = False,
+        frames_per_clip: int | None = None,
+        train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < label_fraction <= 1:
             raise SplitError(f"label_fraction must be above 0 and at most 1; got {label_fraction}.")
+        _check_frames_per_clip(frames_per_clip, frontend)
+        if train_on not in get_args(TrainOn):
+            raise SplitError(
+                f"train_on must be {' or '.join(get_args(TrainOn))}; got {train_on!r}. Set --data.train_on to one."
+            )
         self.frontend = cast(WaveformFrontEnd | PrecomputedEmbeddings, frontend)
         self.cache_dir = Path(cache_dir)
         self.batch_size = batch_size
@@ -111,12 +92,16 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         self.label_fraction = label_fraction
         self.label_seed = label_seed
         self.standardize = standardize
+        self.center_clips = center_clips
+        self.frames_per_clip = frames_per_clip
+        self.train_on: TrainOn = train_on
         self.on_bad_audio: OnBadAudio = on_bad_audio
         self.num_workers = num_workers
         self._class_names: list[str] | None = None
         self._items: list[AudioItem] | None = None
         self._roles: Roles | None = None
-        self._features = np.zeros((0, 0), np.float32)
+        self._features: ClipFeatures = np.zeros((0, 0), np.float32)
+        self._scale: FeatureScale | None = None
 
     # What a corpus defines.
 
@@ -165,6 +150,16 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         return self._class_names
 
     @property
+    def superclass_of(self) -> np.ndarray | None:
+        """Superclass, 0 and up, of each class, int64 [label]; None where the corpus has no level above its classes."""
+        return None
+
+    @property
+    def superclass_names(self) -> list[str] | None:
+        """Name of each superclass, in the order of `superclass_of`'s numbers; None where there are none."""
+        return None
+
+    @property
     def items(self) -> list[AudioItem]:
         """Every clip of the corpus; `item_index` is a position in it."""
         if self._items is None:
@@ -186,39 +181,73 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         """Find or fetch the corpus and embed it, on one process a machine."""
         self.find_corpus()
         self.frontend.prepare()
-        self._open_cache()
+        self.open_cache()
+
+    def open_cache(self) -> EmbeddingCache:
+        """Open the frames of every clip, in the order of `items`; embed the corpus first if there is no cache.
+
+        Raises:
+            AudioFileError: If a file can't be embedded and `on_bad_audio` is `raise`.
+            CacheError: If the cache is damaged.
+            DatasetMissing: If embeddings computed beforehand lack a clip and `on_bad_audio` is `raise`.
+        """
+        if isinstance(self.frontend, PrecomputedEmbeddings):
+            return self.frontend.select([item.name for item in self.items], self.on_bad_audio)
+        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+        paths = [item.path for item in self.items]
+        return open_or_make_cache(
+            self.cache_dir, type(self).__name__.lower(), paths, self.frontend, device, self.on_bad_audio
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the embeddings and split the corpus; the split is the same in every stage."""
         if self._roles is not None:
             return
-        cache = self._open_cache()
+        cache = self.open_cache()
         usable = np.ones(len(self.items), bool)
         usable[list(cache.skipped)] = False
-        self._roles = self.assign_roles(self.items, usable)
-        self._features = self._standardized(cache.mean, self._roles) if self.standardize else cache.mean
+        roles = self.assign_roles(self.items, usable)
+        if self.train_on == "database":
+            roles = train_on_database(self.items, roles, self.label_seed)
+        self._features = self._served(cache)
+        if self.standardize:
+            self._scale = measure_scale(self._features, roles.database)
+            self._features = StandardizedClips(self._features, self._scale)
         self._labels = np.array([item.label for item in self.items], np.int64)
-        roles = self._roles
+        self._roles = roles
         _logger.info(
-            "%s: %d clips; %d labelled, %d queries, %d in the database; %d skipped.",
+            "%s: %d clips; %d to train on, %d queries, %d in the database; %d skipped.",
             self.data_name, len(self.items), len(roles.train), len(roles.query), len(roles.database),
             len(cache.skipped),
         )  # fmt: skip
+
+    def restore_features(self, feature: np.ndarray) -> np.ndarray:
+        """Undo the standardisation of features, [..., feature]; what `center_clips` took off stays off.
+
+        Returns:
+            Features in the front end's units, in the precision given; as given where `standardize` is off.
+
+        Raises:
+            RuntimeError: Before `setup`.
+        """
+        if self._roles is None:
+            raise RuntimeError("Call setup() before restoring features.")
+        return feature if self._scale is None else self._scale.restore(feature)
 
     def role_dataset(self, role: Role) -> FeatureDataset:
         """Return the items of one role, in order of their index."""
         return FeatureDataset(self._features, self._labels, getattr(self.roles, role))
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled labelled items, `passes_per_epoch` times."""
+        """Shuffled items to train on, `passes_per_epoch` times."""
         dataset = self.role_dataset("train")
         repeated = FeatureDataset(self._features, self._labels, np.tile(dataset.item_indices, self.passes_per_epoch))
         return self._loader(repeated, shuffle=True)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Validation queries, then what they are answered from; nothing where every recording is labelled."""
+        """Validation queries, then what they are answered from; nothing where training sees every recording."""
         if len(self.roles.val_query) == 0:
-            _logger.warning("No validation: every recording it could ask for is labelled for training.")
+            _logger.warning("No validation: every recording it could ask for is seen in training.")
             return []
         return [self._loader(self.role_dataset("val_query")), self._loader(self.role_dataset("val_database"))]
 
@@ -231,72 +260,28 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         everything = np.sort(np.concatenate([self.roles.query, self.roles.database]))
         return self._loader(FeatureDataset(self._features, self._labels, everything))
 
-    # What a corpus's split is made with.
-
     def draw_labelled(self, items: Sequence[AudioItem], database: np.ndarray) -> np.ndarray:
-        """Draw the labelled items of each class from the database.
+        """Draw the labelled items of each class from the database; none where training takes all of it.
 
         Raises:
             SplitError: If a class has fewer items than labels asked for.
         """
-        labels = np.array([items[index].label for index in database])
-        generator = np.random.default_rng(self.label_seed)
-        drawn = []
-        for label, name in enumerate(self.class_names):
-            candidates = database[labels == label]
-            wanted = self.labels_per_class
-            if wanted is None:
-                wanted = max(1, round(self.label_fraction * len(candidates)))
-            if len(candidates) < wanted:
-                raise SplitError(
-                    f"Class {name!r} has {len(candidates)} usable clips in the database; {wanted} labels were asked "
-                    "for. Lower --data.labels_per_class, or add clips."
-                )
-            drawn.append(generator.choice(candidates, wanted, replace=False))
-        return np.sort(np.concatenate(drawn))
-
-    def draw_recordings(
-        self, items: Sequence[AudioItem], candidates: np.ndarray, fraction: float, seed: int
-    ) -> np.ndarray:
-        """Draw whole recordings, a fraction of each class's; none of a class that has but one.
-
-        Args:
-            items: Every clip.
-            candidates: Mask of the items to draw from.
-            fraction: Share of the recordings of each class, at least one recording.
-            seed: Seed of the draw.
-
-        Returns:
-            Mask of the items of the recordings drawn, candidates or not.
-        """
-        labels = np.array([item.label for item in items])
-        recordings = np.array([item.recording for item in items])
-        generator = np.random.default_rng(seed)
-        drawn: list[str] = []
-        for label in range(self.num_classes):
-            names = np.unique(recordings[candidates & (labels == label)])
-            if len(names) > 1:
-                drawn += generator.choice(names, max(1, round(fraction * len(names))), replace=False).tolist()
-        return np.isin(recordings, drawn)
-
-    def _open_cache(self) -> EmbeddingCache:
-        if isinstance(self.frontend, PrecomputedEmbeddings):
-            return self.frontend.select([item.name for item in self.items], self.on_bad_audio)
-        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-        paths = [item.path for item in self.items]
-        return open_or_make_cache(
-            self.cache_dir, type(self).__name__.lower(), paths, self.frontend, device, self.on_bad_audio
+        if self.train_on == "database":
+            return np.zeros(0, np.int64)
+        return draw_labelled(
+            items, database, self.class_names, self.labels_per_class, self.label_fraction, self.label_seed
         )
 
-    def _standardized(self, features: np.ndarray, roles: Roles) -> np.ndarray:
-        database = features[roles.database]
-        deviation = database.std(axis=0)
-        return np.asarray((features - database.mean(axis=0)) / np.where(deviation > 0, deviation, 1))
+    def _served(self, cache: EmbeddingCache) -> ClipFeatures:
+        features: ClipFeatures = cache.mean
+        if self.frames_per_clip is not None:
+            features = ClipFrames(cache.frames, cache.offsets, self.frames_per_clip)
+        return CenteredClips(features) if self.center_clips else features
 
     def _loader(self, dataset: FeatureDataset, *, shuffle: bool = False) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size if shuffle else max(self.batch_size, 1024),
+            batch_size=self.batch_size if shuffle or self.frames_per_clip else max(self.batch_size, 1024),
             sampler=RandomSampler(dataset) if shuffle else None,
             collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
             num_workers=self.num_workers,
@@ -310,3 +295,18 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         num_processes = self.trainer.world_size if self.trainer is not None else 1
         own_items = math.ceil(num_items / num_processes)
         return own_items > self.batch_size and own_items % self.batch_size == 1
+
+
+def _check_frames_per_clip(frames_per_clip: int | None, frontend: nn.Module) -> None:
+    if frames_per_clip is None:
+        return
+    if frames_per_clip < 1:
+        raise SplitError(
+            f"frames_per_clip must be at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out to have the "
+            "mean over a clip's frames."
+        )
+    if frames_per_clip > 1 and isinstance(frontend, PrecomputedEmbeddings):
+        raise SplitError(
+            "frames_per_clip must be 1 or left out with embeddings computed beforehand, which are one frame a clip; "
+            f"got {frames_per_clip}. Configure a front end as --data.frontend to have frames."
+        )

@@ -12,10 +12,11 @@ import numpy as np
 from torch import nn
 
 from datamodules.audio import AUDIO_SUFFIXES
-from datamodules.base import AudioItem, EmbeddingDataModule, OnBadAudio, Roles
+from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.download import Archive, fetch_archive
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.roles import AudioItem, Roles
 
 ROOT_VARIABLE = "EARMARK_ESC50_ROOT"
 ARCHIVE = Archive(
@@ -52,11 +53,17 @@ class Esc50(EmbeddingDataModule):
         name: What to call numbers measured on this copy; None is `ESC-50` or `ESC-10`.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch.
-        passes_per_epoch: Times the labelled items are gone through in one epoch.
+        passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
         label_seed: Seed of drawing the labelled items.
-        standardize: Whether features are brought to mean 0 and deviation 1 over the database.
+        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
+        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
+            its level doesn't matter.
+        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
+            serves the mean over all its frames.
+        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
+            by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
     """
@@ -77,12 +84,15 @@ class Esc50(EmbeddingDataModule):
         label_fraction: float = 0.1,
         label_seed: int = 0,
         standardize: bool = False,
+        center_clips: bool = False,
+        frames_per_clip: int | None = None,
+        train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
     ) -> None:
         super().__init__(
             frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, on_bad_audio, num_workers,
+            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
         )  # fmt: skip
         if not 1 <= fold <= _NUM_FOLDS:
             raise SplitError(f"fold must be 1 to {_NUM_FOLDS}; got {fold}.")
@@ -103,6 +113,16 @@ class Esc50(EmbeddingDataModule):
     def read_class_names(self) -> list[str]:
         """Return the categories in the order of labels: ascending target."""
         return list(SUPERCLASSES) if self.superclasses else [name for _, name in self._categories()]
+
+    @property
+    def superclass_of(self) -> np.ndarray | None:
+        """Superclass of each category, in the order of labels; None where superclasses are the labels."""
+        return None if self.superclasses else np.array([target // 10 for target, _ in self._categories()], np.int64)
+
+    @property
+    def superclass_names(self) -> list[str] | None:
+        """The five superclasses; None where they are the labels."""
+        return None if self.superclasses else list(SUPERCLASSES)
 
     def find_corpus(self) -> None:
         """Make sure the table is there, or fetch the archive."""

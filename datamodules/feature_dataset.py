@@ -1,6 +1,7 @@
-"""Items of one role as batches; the features of the whole corpus are in memory."""
+"""Items of one role as batches."""
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -8,16 +9,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class ClipFeatures(Protocol):
+    """Features of every clip of a corpus: an array, or what copies the clips asked for from somewhere else."""
+
+    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray:
+        """Return the features of these clips, [batch, feature] or [batch, frame, feature]."""
+
+
 class FeatureDataset(Dataset[dict[str, Tensor]]):
     """Items of one role, fetched a whole batch at a time.
 
     Args:
-        features: Feature of every item of the corpus, [item, feature].
+        features: Features of every item of the corpus.
         labels: Class of every item of the corpus.
         item_indices: Positions of the items of this role.
     """
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, item_indices: np.ndarray) -> None:
+    def __init__(self, features: ClipFeatures, labels: np.ndarray, item_indices: np.ndarray) -> None:
         self._features = features
         self._labels = labels
         self.item_indices = item_indices

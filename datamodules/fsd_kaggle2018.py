@@ -23,10 +23,11 @@ import numpy as np
 from torch import nn
 
 from datamodules.audio import AUDIO_SUFFIXES
-from datamodules.base import AudioItem, EmbeddingDataModule, OnBadAudio, Roles
+from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.download import Archive, fetch_archive
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.roles import AudioItem, Roles, draw_recordings
 
 _logger = logging.getLogger(__name__)
 
@@ -72,11 +73,17 @@ class FsdKaggle2018(EmbeddingDataModule):
         name: What to call numbers measured on this copy; None is `FSDKaggle2018`.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch.
-        passes_per_epoch: Times the labelled items are gone through in one epoch.
+        passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
         label_seed: Seed of drawing the labelled items.
-        standardize: Whether features are brought to mean 0 and deviation 1 over the database.
+        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
+        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
+            its level doesn't matter.
+        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
+            serves the mean over all its frames.
+        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
+            by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
     """
@@ -97,12 +104,15 @@ class FsdKaggle2018(EmbeddingDataModule):
         label_fraction: float = 0.1,
         label_seed: int = 0,
         standardize: bool = False,
+        center_clips: bool = False,
+        frames_per_clip: int | None = None,
+        train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
     ) -> None:
         super().__init__(
             frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, on_bad_audio, num_workers,
+            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
         )  # fmt: skip
         if not 0 < val_fraction < 1:
             raise SplitError(f"val_fraction must be between 0 and 1; got {val_fraction}. Try 0.1.")
@@ -181,7 +191,7 @@ class FsdKaggle2018(EmbeddingDataModule):
             )
         train = self.draw_labelled(items, database)
         free = in_database & ~np.isin(recordings, recordings[train])
-        val_query = np.flatnonzero(free & self.draw_recordings(items, free, self.val_fraction, self.split_seed))
+        val_query = np.flatnonzero(free & draw_recordings(items, free, self.val_fraction, self.split_seed))
         return Roles(train, query, database, val_query, np.setdiff1d(database, val_query))
 
     def _train_rows(self) -> list[dict[str, str]]:

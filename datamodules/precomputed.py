@@ -28,7 +28,8 @@ class PrecomputedEmbeddings(nn.Module):
     """Serve a user's own array instead of decoding and embedding audio; nothing is computed, no cache is written.
 
     A clip has the row whose name is its own name in the corpus, its path relative to the corpus's folder; failing that,
-    the row of the same stem (file name without folder and ending), where one row and one clip have that stem.
+    the row of the same stem (file name without folder and ending), where one row and one clip have that stem. A clip is
+    one frame, so a data module's `frames_per_clip` above 1 is refused.
 
     Args:
         array: `.npy` file of floats, [row, feature]; memory-mapped.

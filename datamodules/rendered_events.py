@@ -15,7 +15,7 @@ from filelock import FileLock
 from rich.progress import track
 from torch import nn
 
-from datamodules.base import OnBadAudio
+from datamodules.base import OnBadAudio, TrainOn
 from datamodules.errors import SplitError
 from datamodules.esc50 import Esc50
 from datamodules.event_synthesis import EVENTS, render_event
@@ -44,11 +44,17 @@ class RenderedEvents(Esc50):
         fold: Fold of the test queries, 1 to 5.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch.
-        passes_per_epoch: Times the labelled items are gone through in one epoch.
+        passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
         label_seed: Seed of drawing the labelled items.
-        standardize: Whether features are brought to mean 0 and deviation 1 over the database.
+        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
+        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
+            its level doesn't matter.
+        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
+            serves the mean over all its frames.
+        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
+            by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
     """
@@ -67,6 +73,9 @@ class RenderedEvents(Esc50):
         label_fraction: float = 0.1,
         label_seed: int = 0,
         standardize: bool = False,
+        center_clips: bool = False,
+        frames_per_clip: int | None = None,
+        train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
     ) -> None:
@@ -76,7 +85,7 @@ class RenderedEvents(Esc50):
         super().__init__(
             frontend, str(parent / f"{clips_per_class}-clips-seed-{render_seed}-revision-{_REVISION}"), False, fold,
             False, False, "rendered events", cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction,
-            label_seed, standardize, on_bad_audio, num_workers,
+            label_seed, standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
         )  # fmt: skip
         self.clips_per_class = clips_per_class
         self.render_seed = render_seed

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, RenderedEvents
+from datamodules.errors import SplitError
 from datamodules.event_synthesis import EVENTS
 from datamodules.feature_dataset import FeatureDataset
 from tests.datamodules.counting_front_end import CountingFrontEnd
@@ -214,6 +215,119 @@ def test_standardized_database_has_mean_0_and_deviation_1(make: Make) -> None:
     raw_queries = _columns(list(plain.test_dataloader()[0]))["feature"].double()
     expected = (raw_queries - raw.mean(0)) / raw.std(0, correction=0).where(raw.std(0) > 1e-6, 1.0)
     torch.testing.assert_close(queries, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"center_clips": True, "standardize": True, "train_on": "database"}])
+def test_every_loader_serves_frames_in_batches_of_the_size_given(make: Make, options: dict[str, object]) -> None:
+    data = make(frames_per_clip=3, batch_size=4, passes_per_epoch=2, **options)
+    loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader(), data.predict_dataloader()]
+    for loader in loaders:
+        batches = list(loader)
+        assert batches
+        for batch in batches:
+            assert len(batch["label"]) <= 4
+            assert batch["feature"].shape == (len(batch["label"]), 3, data.feature_dim)
+            assert batch["feature"].dtype == torch.float32
+            assert batch["feature"].isfinite().all()
+    item = data.role_dataset("query")[0]
+    assert item["feature"].shape == (3, data.feature_dim)
+
+
+def test_frames_are_those_of_the_cache_in_order(make: Make) -> None:
+    data = make(frames_per_clip=2)
+    cache = data.open_cache()
+    batch = _columns(list(data.predict_dataloader()))
+    for index, feature in zip(batch["item_index"].tolist(), batch["feature"], strict=True):
+        frames = cache.clip_frames(index)
+        np.testing.assert_array_equal(feature[0], frames[0])
+        np.testing.assert_array_equal(feature[1], frames[1 % len(frames)])
+    many = make(frames_per_clip=50)
+    frames_of = {len(cache.clip_frames(index)): index for index in range(len(data.items))}
+    for num_frames, index in frames_of.items():
+        served = many.role_dataset("query" if index in data.roles.query else "database")
+        position = int(np.flatnonzero(served.item_indices == index)[0])
+        expected = [cache.clip_frames(index)[frame % num_frames] for frame in range(50)]
+        np.testing.assert_array_equal(served[position]["feature"], np.stack(expected))
+
+
+@pytest.mark.parametrize("center_clips", [False, True])
+def test_standardized_frames_of_the_database_have_mean_0_and_deviation_1(make: Make, center_clips: bool) -> None:
+    data = make(frames_per_clip=4, standardize=True, center_clips=center_clips)
+    plain = make(frames_per_clip=4, center_clips=center_clips)
+    served = _columns(list(data.test_dataloader()[1]))["feature"].flatten(0, 1).double()
+    raw = _columns(list(plain.test_dataloader()[1]))["feature"].flatten(0, 1).double()
+    expected = torch.ones(3).double() if center_clips else torch.tensor([1.0, 1.0, 0.0]).double()
+    torch.testing.assert_close(served.mean(0), torch.zeros(3).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(served.std(0, correction=0), expected, atol=1e-5, rtol=0)
+    restored = data.restore_features(served.numpy())
+    np.testing.assert_allclose(restored, raw.numpy(), rtol=0, atol=1e-6)
+
+
+def test_restoring_undoes_standardizing_for_means_and_for_any_axes(make: Make) -> None:
+    data, plain = make(standardize=True), make()
+    raw = _columns(list(plain.predict_dataloader()))["feature"].numpy()
+    served = _columns(list(data.predict_dataloader()))["feature"].numpy()
+    restored = data.restore_features(served)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, raw, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(data.restore_features(served[None, :, None])[0, :, 0], restored)
+    np.testing.assert_array_equal(data.restore_features(served[0]), restored[0])
+    np.testing.assert_array_equal(plain.restore_features(served), served)
+
+
+def test_centred_clips_have_mean_0(make: Make) -> None:
+    for options in ({}, {"frames_per_clip": 3}):
+        plain, data = make(**options), make(center_clips=True, **options)
+        raw = _columns(list(plain.predict_dataloader()))["feature"].flatten(1)
+        centred = _columns(list(data.predict_dataloader()))["feature"].flatten(1)
+        torch.testing.assert_close(centred, raw - raw.mean(1, keepdim=True), atol=1e-6, rtol=0)
+
+
+def test_training_on_the_database_keeps_recordings_apart(make: Make) -> None:
+    data, other = make(train_on="database"), make(train_on="database")
+    labelled = make()
+    roles = data.roles
+    recordings = {role: {data.items[position].recording for position in getattr(roles, role)} for role in ROLES}
+    assert not recordings["query"] & (recordings["train"] | recordings["val_query"])
+    assert not recordings["train"] & recordings["val_query"]
+    assert sorted([*roles.train, *roles.val_query]) == roles.database.tolist()
+    assert roles.val_database.tolist() == roles.train.tolist()
+    assert len(roles.train) > 0.8 * len(roles.database)
+    for role in ROLES:
+        assert getattr(roles, role).tolist() == getattr(other.roles, role).tolist()
+    for role in ("query", "database"):
+        assert getattr(roles, role).tolist() == getattr(labelled.roles, role).tolist()
+    assert bool(data.val_dataloader()) == (len(roles.val_query) > 0)
+    served = _columns(list(data.train_dataloader()))["item_index"].tolist()
+    assert sorted(served) == roles.train.tolist()
+
+
+def test_training_on_the_database_needs_no_labels(make: Make) -> None:
+    few, many = make(train_on="database", labels_per_class=1), make(train_on="database", labels_per_class=10_000)
+    for role in ROLES:
+        assert getattr(few.roles, role).tolist() == getattr(many.roles, role).tolist()
+
+
+@pytest.mark.parametrize("frames_per_clip", [0, -3])
+def test_impossible_number_of_frames_is_refused(make: Make, frames_per_clip: int) -> None:
+    with pytest.raises(SplitError, match=f"at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out"):
+        make(frames_per_clip=frames_per_clip)
+
+
+def test_impossible_items_to_train_on_are_refused(make: Make, unchecked_types: None) -> None:
+    with pytest.raises(SplitError, match="train_on must be labelled or database; got 'all'"):
+        make(train_on="all")
+
+
+def test_superclasses_are_one_a_class_or_none(make: Make) -> None:
+    data = make()
+    if data.superclass_of is None:
+        assert data.superclass_names is None
+        return
+    assert data.superclass_names is not None
+    assert data.superclass_of.dtype == np.int64
+    assert len(data.superclass_of) == data.num_classes
+    assert set(data.superclass_of.tolist()) <= set(range(len(data.superclass_names)))
 
 
 def test_other_processes_open_what_the_first_prepared(make: Make) -> None:

@@ -161,6 +161,60 @@ def test_superclasses_are_tens_of_targets(tmp_path: Path) -> None:
     assert data.data_name == "ESC-50, superclasses"
 
 
+def test_superclass_of_a_class_is_the_ten_of_its_target(tmp_path: Path) -> None:
+    root = make_esc50(tmp_path / "ESC-50", 8, 2, seconds=0.1)
+    data = _data(root, tmp_path)
+    assert data.class_names == [
+        "dog", "rooster", "rain", "chirping_birds", "laughing", "door_wood_knock", "clock_tick", "siren",
+    ]  # fmt: skip
+    assert data.superclass_of is not None
+    assert data.superclass_of.tolist() == [0, 0, 1, 1, 2, 3, 3, 4]
+    assert data.superclass_names == list(SUPERCLASSES)
+    of_esc10 = _data(root, tmp_path, esc10=True).superclass_of
+    assert of_esc10 is not None
+    assert of_esc10.tolist() == [0, 0, 1, 3]
+    themselves = _data(root, tmp_path, superclasses=True)
+    assert themselves.superclass_of is None
+    assert themselves.superclass_names is None
+
+
+@pytest.mark.parametrize("fold", [2, 5])
+def test_training_on_the_database_keeps_a_quarter_of_the_next_fold(tmp_path: Path, fold: int) -> None:
+    root = make_esc50(tmp_path / "ESC-50", 2, 8, seconds=0.05)  # 4 recordings of 2 takes in each fold and class
+    data, roles = _roles(root, tmp_path, fold=fold, train_on="database")
+    assert _folds(data, roles.val_query) == {str(fold % 5 + 1)}
+    labels = [data.items[position].label for position in roles.val_query]
+    assert np.bincount(labels).tolist() == [2, 2]  # both takes of one recording
+    assert len(_recordings(data, roles.val_query)) == 2
+    assert len(roles.train) == len(roles.val_database) == 2 * 4 * 8 - 4
+    others = [_roles(root, tmp_path, fold=fold, train_on="database", label_seed=seed)[1] for seed in range(1, 5)]
+    assert any(other.val_query.tolist() != roles.val_query.tolist() for other in others)
+
+
+def test_training_on_the_database_without_validation_takes_all_of_it(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, roles = _roles(root, tmp_path, train_on="database")  # one recording of each fold and class: none to spare
+    assert roles.train.tolist() == roles.database.tolist()
+    assert data.val_dataloader() == []
+    assert "No validation" in caplog.text
+
+
+def test_skipped_clips_are_neither_trained_on_nor_served(root: Path, tmp_path: Path) -> None:
+    bad = sorted((root / "audio").iterdir())[::7]
+    for path in bad:
+        path.write_bytes(b"")
+    data, roles = _roles(root, tmp_path, on_bad_audio="skip", train_on="database", frames_per_clip=2, standardize=True)
+    trained = {data.items[position].path for position in [*roles.train, *roles.val_query]}
+    assert not trained & set(bad)
+    assert all(batch["feature"].isfinite().all() for batch in data.predict_dataloader())
+
+
+def test_restoring_before_setup_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"Call setup\(\)"):
+        _data(root, tmp_path, standardize=True).restore_features(np.zeros(3))
+
+
 def test_name_given_is_the_name(shared_root: Path, tmp_path: Path) -> None:
     assert _data(shared_root, tmp_path).data_name == "ESC-50"
     assert _data(shared_root, tmp_path, name="tiny copy").data_name == "tiny copy"

@@ -12,7 +12,7 @@ import torch
 import train
 from callbacks.code_export import export_codes
 from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, PrecomputedEmbeddings, RenderedEvents
-from datamodules.errors import DatasetLayoutError, DatasetMissing
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from retrieval.codes import ProductQuantizer
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
@@ -172,6 +172,37 @@ def test_skipped_clips_have_no_role(corpora: Path, tmp_path: Path) -> None:
     data.setup()
     assert sorted([*data.roles.query, *data.roles.database]) == sorted(set(range(len(names))) - {0, 5})
     assert all(batch["feature"].isfinite().all() for batch in data.predict_dataloader())
+
+
+def test_an_embedding_is_one_frame_and_no_more(corpora: Path, tmp_path: Path) -> None:
+    names = [item.name for item in _corpus(corpora, "esc50", PrecomputedEmbeddings("", ""), tmp_path).items]
+    array = _random(len(names))
+    frontend = _write(tmp_path, array, names)
+    data = _corpus(corpora, "esc50", frontend, tmp_path, frames_per_clip=1)
+    data.prepare_data()
+    data.setup()
+    for batch in data.predict_dataloader():
+        np.testing.assert_array_equal(batch["feature"].numpy(), array[batch["item_index"].numpy(), None])
+    with pytest.raises(SplitError, match=r"must be 1 or left out with embeddings computed beforehand.* got 2"):
+        _corpus(corpora, "esc50", frontend, tmp_path, frames_per_clip=2)
+
+
+@pytest.mark.parametrize("frames_per_clip", [None, 1])
+def test_a_gain_in_db_leaves_centred_clips_as_they_were(
+    corpora: Path, tmp_path: Path, frames_per_clip: int | None
+) -> None:
+    names = [item.name for item in _corpus(corpora, "esc50", PrecomputedEmbeddings("", ""), tmp_path).items]
+    array = _random(len(names))
+    gains_db = np.random.default_rng(2).uniform(-30, 30, (len(names), 1)).astype(np.float32)
+    served = []
+    for folder, rows in (("plain", array), ("louder", array + gains_db)):
+        frontend = _write(tmp_path / folder, rows, names)
+        data = _corpus(
+            corpora, "esc50", frontend, tmp_path, center_clips=True, standardize=True, frames_per_clip=frames_per_clip
+        )
+        data.setup()
+        served.append(torch.cat([batch["feature"] for batch in data.predict_dataloader()]))
+    torch.testing.assert_close(served[0], served[1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("missing", ["X.npy", "X.csv"])

@@ -10,6 +10,7 @@ import soundfile
 
 from datamodules import RenderedEvents, rendered_events
 from datamodules.errors import SplitError
+from datamodules.esc50 import SUPERCLASSES
 from datamodules.event_synthesis import EVENTS, render_event
 from datamodules.rendered_events import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
 from tests.datamodules.counting_front_end import CountingFrontEnd
@@ -44,6 +45,13 @@ def test_two_renderings_are_equal_to_the_byte(data: RenderedEvents, tmp_path: Pa
         path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()
     )
     assert all((data.root / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
+def test_superclasses_are_those_of_esc50(data: RenderedEvents) -> None:
+    targets = {event.name: event.target for event in EVENTS}
+    assert data.superclass_of is not None
+    assert data.superclass_of.tolist() == [targets[name] // 10 for name in data.class_names]
+    assert data.superclass_names == list(SUPERCLASSES)
 
 
 def test_classes_are_those_of_esc50_under_their_own_targets(data: RenderedEvents) -> None:
