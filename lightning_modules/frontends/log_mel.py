@@ -1,5 +1,7 @@
 """Log-mel spectrograms, and their statistics over time as a clip's feature: nothing to fetch, nothing learned."""
 
+import math
+
 import torch
 import torchaudio.functional
 import torchaudio.transforms
@@ -7,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_modules.frontends.base import FrontEnd
+from lightning_modules.frontends.griffin_lim import find_waveform, power_above_floor, unmix_mel
+
+_SILENCE_DB = -100.0
 
 
 class LogMel(FrontEnd):
@@ -61,9 +66,37 @@ class LogMel(FrontEnd):
         power = self.mel_spectrogram(torch.nn.functional.pad(waveform, (0, max(0, missing))))
         # the range is cut a clip (first axis), not over the batch: torchaudio does so for 4-d input
         decibels: Tensor = torchaudio.functional.amplitude_to_DB(
-            power[:, None], multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=self.floor_db
+            power[:, None], multiplier=10.0, amin=10 ** (_SILENCE_DB / 10), db_multiplier=0.0, top_db=self.floor_db
         )
         return decibels[:, 0].transpose(1, 2)
+
+    @torch.inference_mode()
+    def invert(self, frames: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch time"]:
+        """Find sounds that have the given log-mel frames.
+
+        Args:
+            frames: Decibels relative to full scale, in any precision. Those above what any waveform within +-1
+                can reach (Parseval's theorem) count as that; those `floor_db` below their clip's maximum, or
+                at -100 dB, are silent.
+
+        Returns:
+            Waveforms at `sample_rate_hz`, at the level that the frames give; turned down where they'd exceed +-1.
+
+        Raises:
+            ValueError: Frames of another size than `num_mels`, or a hop of more than half a window.
+        """
+        if frames.shape[2] != self.num_mels:
+            raise ValueError(
+                f"frames must have num_mels={self.num_mels} values; got {frames.shape[2]}. Invert log-mel frames with "
+                "the front end that made them; their statistics can't be inverted."
+            )
+        # Hann's squares sum to 3/8 of its length
+        ceiling = 10 * math.log10(0.375 * self.window_samples**2)
+        decibels = frames.float().clamp(_SILENCE_DB, ceiling)
+        floor = (decibels.amax(dim=(1, 2), keepdim=True) - self.floor_db).clamp(min=_SILENCE_DB)
+        power = unmix_mel(power_above_floor(decibels, floor), self.mel_spectrogram.mel_scale.fb)
+        waveform = find_waveform(power, self.window_samples, self.hop_samples)
+        return waveform / waveform.abs().amax(dim=1, keepdim=True).clamp(min=1)
 
 
 class LogMelStatistics(LogMel):
