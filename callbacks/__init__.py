@@ -1,9 +1,19 @@
 """What happens between epochs."""
 
+from callbacks.beta_warmup import BetaWarmup
 from callbacks.checkpoint_artifact import CheckpointArtifact
 from callbacks.code_export import CodeExport
 from callbacks.codebook_refit import CodebookRefit
 from callbacks.final_checkpoint import FinalCheckpoint
 from callbacks.retrieval_report import RetrievalReport
+from callbacks.vae_report import VaeReport
 
-__all__ = ["CheckpointArtifact", "CodeExport", "CodebookRefit", "FinalCheckpoint", "RetrievalReport"]
+__all__ = [
+    "BetaWarmup",
+    "CheckpointArtifact",
+    "CodeExport",
+    "CodebookRefit",
+    "FinalCheckpoint",
+    "RetrievalReport",
+    "VaeReport",
+]

@@ -2,6 +2,9 @@
 
     items.csv          item_index, name, class, label; line i + 2 describes row i of the arrays
     embeddings.npy     float32 [item, embedding]
+
+and of a model that searches by codes:
+
     coder.safetensors  the code with all it was fitted to; `retrieval.codes.load_coder` reads it
 
 of a quantizer:
@@ -73,14 +76,14 @@ class CodeExport(pl.Callback):
         columns = {name: torch.cat([batch[name] for batch in shards]) for name in shards[0]}
         # a distributed sampler repeats items to fill up; each is written once, in order
         unique, first = np.unique(columns["item_index"].numpy(), return_index=True)
-        coder = copy.deepcopy(cast(CodedModel, pl_module).coder).cpu()
+        coder = copy.deepcopy(pl_module.coder).cpu() if isinstance(pl_module, CodedModel) else None
         embeddings = columns["embedding"][first].float()
         folder = Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "codes"
         export_codes(
             folder, coder, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(Corpus,
             trainer.datamodule)  # type: ignore[attr-defined]
         )  # fmt: skip
-        _logger.info("Codes of %d items: %s", len(embeddings), folder)
+        _logger.info("%s of %d items: %s", "Codes" if coder else "Embeddings", len(embeddings), folder)
 
     def _gather(self, trainer: pl.Trainer) -> list[dict[str, Tensor]]:
         if trainer.world_size == 1:
@@ -92,7 +95,7 @@ class CodeExport(pl.Callback):
 
 def export_codes(
     folder: Path,
-    coder: Coder,
+    coder: Coder | None,
     embeddings: Tensor,
     item_indices: Sequence[int],
     labels: Sequence[int],
@@ -102,7 +105,7 @@ def export_codes(
 
     Args:
         folder: Made if it is not there.
-        coder: Fitted.
+        coder: Fitted; None writes items and embeddings alone.
         embeddings: One row an item.
         item_indices: Positions of the items in the corpus.
         labels: Their classes.
@@ -113,6 +116,20 @@ def export_codes(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "embeddings.npy", lambda path: _save_array(path, embeddings.numpy()))
+    if coder is not None:
+        _export_coded(folder, coder, embeddings)
+
+    def write_items(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["item_index", "name", "class", "label"])
+            for index, label in zip(item_indices, labels, strict=True):
+                writer.writerow([index, corpus.items[index].name, corpus.class_names[label], label])
+
+    _write(folder / "items.csv", write_items)
+
+
+def _export_coded(folder: Path, coder: Coder, embeddings: Tensor) -> None:
     save_coder(coder, folder / "coder.safetensors")
     index = exhaustive_index(coder)
     index.add(embeddings, torch.arange(len(embeddings)))
@@ -126,15 +143,6 @@ def export_codes(
         codebooks = index.quantizer.codebooks.detach().numpy()
         _write(folder / "codebooks.npy", lambda path: _save_array(path, codebooks))
         _write(folder / "index.faiss", lambda path: faiss.write_index(index.faiss_index, str(path)))
-
-    def write_items(path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["item_index", "name", "class", "label"])
-            for index, label in zip(item_indices, labels, strict=True):
-                writer.writerow([index, corpus.items[index].name, corpus.class_names[label], label])
-
-    _write(folder / "items.csv", write_items)
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from retrieval.codes import CodebookFit, Coder
@@ -70,16 +72,118 @@ class HasCodebook(Protocol):
 
 
 @runtime_checkable
-class CodedModel(Protocol):
-    """A model that searches by codes; after a test it holds what reports need."""
+class HasBeta(Protocol):
+    """A model whose loss has a weighted part."""
+
+    beta: float
+
+
+@runtime_checkable
+class SearchedModel(Protocol):
+    """A model that searches by embeddings; after a test it holds what reports need."""
 
     retrieval_outputs: RetrievalOutputs | None
     scoring: ScoringOptions
 
     @property
+    def method_name(self) -> str:
+        """What reports call it."""
+
+
+@runtime_checkable
+class CodedModel(SearchedModel, Protocol):
+    """A model that searches by codes."""
+
+    @property
     def coder(self) -> Coder:
         """What encodes its embeddings."""
 
+
+@runtime_checkable
+class HasMean(Protocol):
+    """A distribution."""
+
     @property
-    def method_name(self) -> str:
-        """What reports call it."""
+    def mean(self) -> Tensor:
+        """Its mean."""
+
+
+@runtime_checkable
+class LatentModel(SearchedModel, Protocol):
+    """A variational autoencoder of windows of spectrograms; it has a prior, too, see `HasPrior`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
+
+    def windows(self, feature: Tensor) -> Tensor:
+        """Cut clips, [batch, frame, feature], into overlapping windows, [batch, window, frame, feature]."""
+
+    def posterior(self, window: Tensor) -> HasMean:
+        """Encode windows, [batch, frame, feature], to distributions of latents, [batch, latent]."""
+
+    def likelihood(self, latent: Tensor) -> HasMean:
+        """Decode latents, [batch, latent], to distributions of windows, [batch, frame, feature]."""
+
+
+@runtime_checkable
+class LatentPrior(Protocol):
+    """A distribution of latent vectors."""
+
+    def sample(self, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw vectors, [item, latent], on the generator's device."""
+
+
+class HasPrior(Protocol):
+    """What a `LatentModel` samples from.
+
+    Not for `isinstance`, which from Python 3.12 on does not see the submodules of a module.
+    """
+
+    @property
+    def prior(self) -> LatentPrior:
+        """The prior of the latents."""
+
+
+@runtime_checkable
+class HasQueries(Protocol):
+    """A data module that hands out the test queries."""
+
+    def role_dataset(self, role: Literal["query"]) -> RoleItems:
+        """Return the queries, in order of their index."""
+
+
+@runtime_checkable
+class HasSuperclasses(Protocol):
+    """A corpus whose classes are of fewer kinds."""
+
+    @property
+    def superclass_of(self) -> np.ndarray | None:
+        """Superclass of each class, in the order of labels; None where there are none."""
+
+    @property
+    def superclass_names(self) -> Sequence[str] | None:
+        """Names of the superclasses; None where there are none."""
+
+
+@runtime_checkable
+class RestoresFeatures(Protocol):
+    """A data module that standardises features and can undo it."""
+
+    def restore_features(self, feature: np.ndarray) -> np.ndarray:
+        """Return features, [..., feature], in the front end's units."""
+
+
+@runtime_checkable
+class InvertibleFrontEnd(Protocol):
+    """A front end whose frames can be turned back into sound."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the sound."""
+
+    def to(self, device: torch.device) -> object:
+        """Move to a device."""
+
+    def invert(self, frames: Tensor) -> Tensor:
+        """Return waveforms, [batch, time], of frames, [batch, frame, feature]."""

@@ -16,10 +16,12 @@ from rich.table import Table
 
 from callbacks.baselines import score_exact, score_product_quantization
 from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
-from callbacks.protocols import CodedModel, Corpus
+from callbacks.protocols import CodedModel, Corpus, SearchedModel
 from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
+
+_FLOAT_BITS = 32  # of an embedding that is searched as it is
 
 
 class RetrievalReport(pl.Callback):
@@ -53,19 +55,21 @@ class RetrievalReport(pl.Callback):
         """Score the baselines and write the report, on one process."""
         if not trainer.is_global_zero:
             return
-        model = cast(CodedModel, pl_module)
+        model = cast(SearchedModel, pl_module)
         corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
         outputs = model.retrieval_outputs
         if outputs is None:
             raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
-        method = f"{model.method_name}, {model.coder.num_bits} bits"
-        scores = {method: outputs.scores}
-        if self.product_quantization and isinstance(model.coder, ProductQuantizer):
-            scores |= score_product_quantization(outputs, model.coder, model.scoring)
+        coder = model.coder if isinstance(model, CodedModel) else None
+        embedding_dim = outputs.items.embedding.shape[1]
+        size = f"{embedding_dim} floats" if coder is None else f"{coder.num_bits} bits"
+        scores = {f"{model.method_name}, {size}": outputs.scores}
+        if self.product_quantization and isinstance(coder, ProductQuantizer):
+            scores |= score_product_quantization(outputs, coder, model.scoring)
         scores |= score_exact(outputs, model.scoring)
         folder = Path(trainer.default_root_dir) / "report"
         folder.mkdir(parents=True, exist_ok=True)
-        write_results(folder, scores, corpus.data_name, model.coder.num_bits)
+        write_results(folder, scores, corpus.data_name, coder.num_bits if coder else _FLOAT_BITS * embedding_dim)
         drawn = self._draw(folder, outputs, scores, corpus) if self.figures else []
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         for logger in loggers:

@@ -2,5 +2,6 @@
 
 from lightning_modules.baseline import Baseline
 from lightning_modules.dqn import AudioDqn
+from lightning_modules.vae import Vae
 
-__all__ = ["AudioDqn", "Baseline"]
+__all__ = ["AudioDqn", "Baseline", "Vae"]

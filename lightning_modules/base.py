@@ -38,7 +38,9 @@ class ItemCollector(Metric):
         """Take one batch in."""
         self.item_index.append(batch["item_index"])
         self.label.append(batch["label"])
-        self.feature.append(batch["feature"])
+        feature = batch["feature"]
+        # of a clip's frames the mean is kept: what reports compare with, at a size that memory holds
+        self.feature.append(feature.mean(dim=1) if feature.ndim == 3 else feature)
         self.embedding.append(embedding.float())
 
     def compute(self) -> dict[str, Tensor]:
@@ -90,32 +92,17 @@ class RetrievalModule(pl.LightningModule, ABC):
         )
 
     @abstractmethod
-    def forward(self, feature: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch embedding"]:
+    def forward(self, feature: Float[Tensor, "batch *feature"]) -> Float[Tensor, "batch embedding"]:
         """Embed features."""
 
-    @property
     @abstractmethod
-    def coder(self) -> Coder:
-        """What turns embeddings into codes."""
+    def build_index(self, items: EmbeddedItems) -> Index:
+        """Return the database searchable by embeddings."""
 
     @property
     def method_name(self) -> str:
         """What reports call it."""
         return type(self).__name__
-
-    def build_index(self, items: EmbeddedItems) -> Index:
-        """Encode the database and return it searchable by embeddings, exhaustively."""
-        index = exhaustive_index(self.coder)
-        index.add(items.embedding, items.item_index)
-        return index
-
-    def fit_codebook(self, embeddings: Float[Tensor, "item embedding"]) -> CodebookFit | None:
-        """Fit the code to embeddings, from where it is; a code without codebooks returns nothing."""
-        return self.coder.fit(embeddings)
-
-    def codebook_tensors(self) -> list[Tensor]:
-        """Return what processes have to share after one of them fitted the code."""
-        return list(self.coder.state_dict().values())
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed one batch of queries (loader 0) or database items (loader 1)."""
@@ -162,3 +149,30 @@ class RetrievalModule(pl.LightningModule, ABC):
             rank_zero_only=True,
         )
         return RetrievalOutputs(query_items, database_items, index, scores)
+
+
+class CodedRetrievalModule(RetrievalModule):
+    """Embed, encode the embeddings of the database, search the codes exhaustively.
+
+    Args:
+        scoring: Definitions of the scores.
+    """
+
+    @property
+    @abstractmethod
+    def coder(self) -> Coder:
+        """What turns embeddings into codes."""
+
+    def build_index(self, items: EmbeddedItems) -> Index:
+        """Encode the database and return it searchable by embeddings, exhaustively."""
+        index = exhaustive_index(self.coder)
+        index.add(items.embedding, items.item_index)
+        return index
+
+    def fit_codebook(self, embeddings: Float[Tensor, "item embedding"]) -> CodebookFit | None:
+        """Fit the code to embeddings, from where it is; a code without codebooks returns nothing."""
+        return self.coder.fit(embeddings)
+
+    def codebook_tensors(self) -> list[Tensor]:
+        """Return what processes have to share after one of them fitted the code."""
+        return list(self.coder.state_dict().values())

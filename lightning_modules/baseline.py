@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_modules.base import Batch, RetrievalModule
+from lightning_modules.base import Batch, CodedRetrievalModule
 from retrieval.codes import Coder
 from retrieval.metrics import ScoringOptions
 
 
-class Baseline(RetrievalModule):
+class Baseline(CodedRetrievalModule):
     """Encode features by a classical code; training is one fit of the code.
 
     `callbacks.CodebookRefit` with `fit_on: database` fits it, `callbacks.FinalCheckpoint` keeps it.

@@ -13,13 +13,13 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from lightning_modules.base import Batch, RetrievalModule
+from lightning_modules.base import Batch, CodedRetrievalModule
 from lightning_modules.losses import SimilarityLoss, quantization_loss
 from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
 from retrieval.metrics import ScoringOptions
 
 
-class AudioDqn(RetrievalModule):
+class AudioDqn(CodedRetrievalModule):
     """Embed features with a network, quantize the embeddings, search by asymmetric quantizer distance.
 
     Args:

@@ -1,7 +1,10 @@
 """One law a file; smaller is better for all."""
 
 from lightning_modules.losses.cosine_proxy import CosineProxyLoss
+from lightning_modules.losses.elbo import ElboTerms
+from lightning_modules.losses.gaussian import gaussian_log_density, kl_from_standard_normal
 from lightning_modules.losses.pairwise_cosine import PairwiseCosineLoss
+from lightning_modules.losses.prior import GaussianMixturePrior, Prior, StandardNormalPrior
 from lightning_modules.losses.quantization import quantization_loss
 from lightning_modules.losses.similarity import SimilarityLoss
 from lightning_modules.losses.supervised_contrastive import SupervisedContrastiveLoss
@@ -9,9 +12,15 @@ from lightning_modules.losses.triplet import TripletLoss
 
 __all__ = [
     "CosineProxyLoss",
+    "ElboTerms",
+    "GaussianMixturePrior",
     "PairwiseCosineLoss",
+    "Prior",
     "SimilarityLoss",
+    "StandardNormalPrior",
     "SupervisedContrastiveLoss",
     "TripletLoss",
+    "gaussian_log_density",
+    "kl_from_standard_normal",
     "quantization_loss",
 ]

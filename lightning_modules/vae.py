@@ -1,0 +1,225 @@
+"""Convolutional variational autoencoder of spectrograms: an unsupervised audio embedding.
+
+Pedersen, Learning latent audio representations for search and retrieval using supervised and unsupervised learning
+methods (B.Sc. thesis, DTU, 2024), sections 2.5 and 3.2. Windows of a clip's spectrogram are encoded to Gaussians over
+latent vectors; the means are the clip's embedding.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from lightning_modules.base import Batch, RetrievalModule
+from lightning_modules.losses import ElboTerms, Prior, gaussian_log_density
+from lightning_modules.networks import Gaussian
+from retrieval.index import ExactIndex
+from retrieval.metrics import ScoringOptions
+from retrieval.outputs import EmbeddedItems, RetrievalOutputs
+
+# A latent dimension is active if its mean varies more than that over the clips (Burda et al., Importance weighted
+# autoencoders, 2016).
+ACTIVE_VARIANCE = 0.01
+# What keeps seeds of different batches apart.
+_MAX_BATCHES = 1_000_003
+_MAX_SEED = 10_007
+
+
+class Vae(RetrievalModule):
+    """Learn to reconstruct windows of spectrograms through a bottleneck of few Gaussian variables.
+
+    A batch's `feature` is [batch, frame, feature]: frames of whole clips. Training takes a window of each clip at
+    random; a clip's embedding is the mean, over windows at a regular step, of the posterior's mean. Where a window is
+    as long as a clip there is one window, as in the thesis.
+
+    Args:
+        input_dim: Frequency bins of a frame; the data module gives it.
+        encoder: Makes the encoder, windows to `Gaussian`s of latent vectors, from the sizes (bins, frames, latent).
+        decoder: Makes the decoder, latent vectors to `Gaussian`s of windows, from the same sizes.
+        prior: Makes the prior from the size of a latent vector.
+        optimizer: Makes the optimizer.
+        lr_scheduler: Makes the learning-rate schedule, stepped once an epoch.
+        latent_dim: Size of a latent vector.
+        window_frames: Frames of a window.
+        window_step: Frames from one window of an embedded clip to the next.
+        free_bits: Nats a latent dimension carries without cost, as a mean over the batch.
+        seed: Seed of windows and samples.
+        scoring: Definitions of the scores.
+
+    Raises:
+        ValueError: If a window or step has no frame, or `free_bits` is negative.
+
+    Attributes:
+        beta: Weight of the divergence in training, eq. (3.3); `callbacks.BetaWarmup` sets it.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        encoder: Callable[[int, int, int], nn.Module],
+        decoder: Callable[[int, int, int], nn.Module],
+        prior: Callable[[int], Prior],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        latent_dim: int = 64,
+        window_frames: int = 48,
+        window_step: int = 12,
+        free_bits: float = 0.0,
+        seed: int = 0,
+        scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(scoring)
+        if window_frames < 1 or window_step < 1:
+            raise ValueError(
+                f"window_frames and window_step must be at least 1; got {window_frames} and {window_step}. A quarter "
+                "of the window is a good step."
+            )
+        if free_bits < 0:
+            raise ValueError(f"free_bits must be at least 0; got {free_bits}. 0 turns it off.")
+        self.make_optimizer = optimizer
+        self.make_lr_scheduler = lr_scheduler
+        self.input_dim = input_dim
+        self.latent_dim = latent_dim
+        self.window_frames = window_frames
+        self.window_step = window_step
+        self.free_bits = free_bits
+        self.seed = seed
+        self.beta = 1.0
+        self.encoder = encoder(input_dim, window_frames, latent_dim)
+        self.decoder = decoder(input_dim, window_frames, latent_dim)
+        self.prior = prior(latent_dim)
+
+    def forward(self, feature: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch latent"]:
+        """Embed clips: the mean over their windows of the posterior's mean."""
+        return self.encode_windows(feature).mean(dim=1)
+
+    def encode_windows(self, feature: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch window latent"]:
+        """Return the posterior's mean of each window of each clip.
+
+        Raises:
+            ValueError: If clips are shorter than a window.
+        """
+        windows = self.windows(feature)
+        means = [self.posterior(window).mean for window in windows.unbind(dim=1)]
+        return torch.stack(means, dim=1)
+
+    def windows(self, feature: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch window frame feature"]:
+        """Cut clips into windows at a regular step, from the first frame on.
+
+        Raises:
+            ValueError: If clips are shorter than a window.
+        """
+        self._check_length(feature.shape[1])
+        return feature.unfold(1, self.window_frames, self.window_step).transpose(2, 3)
+
+    def posterior(self, window: Float[Tensor, "batch frame feature"]) -> Gaussian:
+        """Encode windows to q(z | x)."""
+        posterior: Gaussian = self.encoder(window)
+        return posterior
+
+    def likelihood(self, latent: Float[Tensor, "batch latent"]) -> Gaussian:
+        """Decode latent vectors to p(x | z), [batch, frame, feature]."""
+        likelihood: Gaussian = self.decoder(latent)
+        return likelihood
+
+    def elbo(self, window: Float[Tensor, "batch frame feature"], generator: torch.Generator) -> ElboTerms:
+        """Bound the log-likelihood of windows from one sample of the posterior each, eqs. (2.24) and (2.48)."""
+        posterior = self.posterior(window)
+        sample = posterior.sample(generator)
+        likelihood = self.likelihood(sample)
+        # in full precision: sums over thousands of values
+        with torch.autocast(window.device.type, enabled=False):
+            log_likelihood = gaussian_log_density(window, likelihood.mean, likelihood.log_variance)
+            divergence = self.prior.divergence(posterior.mean, posterior.log_variance, sample)
+        return ElboTerms(log_likelihood, divergence, self.latent_dim)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the negative bound of one window a clip, its divergence weighted by beta, in nats."""
+        # of the batch's place alone, so that a resumed run draws as the killed one would have
+        place = self.current_epoch * _MAX_BATCHES + batch_idx
+        generator = self._generator(1 + place * self.trainer.world_size + self.global_rank)
+        terms = self.elbo(self._random_windows(batch["feature"], generator), generator)
+        loss = terms.training_loss(self.beta, self.free_bits)
+        self._log_terms("train", terms)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["label"]))
+        self.log("train/beta", self.beta, on_step=False, on_epoch=True, batch_size=1)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed clips; bound the log-likelihood of the queries', which training has not seen."""
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        self._evaluate_elbo("val", batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed clips; bound the log-likelihood of the queries'."""
+        super().test_step(batch, batch_idx, dataloader_idx)
+        self._evaluate_elbo("test", batch, dataloader_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return indices, labels, embeddings, and the posterior's mean of each window."""
+        windows = self.encode_windows(batch["feature"])
+        return {
+            "item_index": batch["item_index"],
+            "label": batch["label"],
+            "embedding": windows.mean(dim=1),
+            "window_embedding": windows,
+        }
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Make optimizer and schedule from the config."""
+        optimizer = self.make_optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
+
+    def build_index(self, items: EmbeddedItems) -> ExactIndex:
+        """Index embeddings as they are, by cosine."""
+        index = ExactIndex("cosine")
+        index.add(items.embedding, items.item_index)
+        return index
+
+    def _score(self, stage: str) -> RetrievalOutputs:
+        outputs = super()._score(stage)
+        num_active = int((outputs.items.embedding.var(dim=0) > ACTIVE_VARIANCE).sum())
+        self.log(f"{stage}/active_units", float(num_active), batch_size=1, rank_zero_only=True)
+        return outputs
+
+    def _evaluate_elbo(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
+        if dataloader_idx == 0:
+            windows = self.windows(batch["feature"]).flatten(0, 1)
+            self._log_terms(stage, self.elbo(windows, self._generator(0)))
+
+    def _log_terms(self, stage: str, terms: ElboTerms) -> None:
+        means = {
+            "negative_elbo": terms.negative_elbo.mean(),
+            "reconstruction": -terms.log_likelihood.mean(),
+            "divergence": terms.divergence.sum(dim=1).mean(),
+        }
+        self.log_dict(
+            {f"{stage}/{name}": value.detach() for name, value in means.items()},
+            on_step=False, on_epoch=True, add_dataloader_idx=False, sync_dist=stage != "train",
+            batch_size=len(terms.log_likelihood),
+        )  # fmt: skip
+
+    def _random_windows(
+        self, feature: Float[Tensor, "batch time feature"], generator: torch.Generator
+    ) -> Float[Tensor, "batch frame feature"]:
+        """Cut a window out of each clip."""
+        num_clips, num_frames = feature.shape[:2]
+        self._check_length(num_frames)
+        starts = torch.randint(
+            num_frames - self.window_frames + 1, (num_clips, 1), generator=generator, device=feature.device
+        )
+        frames = starts + torch.arange(self.window_frames, device=feature.device)
+        return feature[torch.arange(num_clips, device=feature.device)[:, None], frames]
+
+    def _generator(self, offset: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(self.seed + _MAX_SEED * offset)
+
+    def _check_length(self, num_frames: int) -> None:
+        if num_frames < self.window_frames:
+            raise ValueError(
+                f"Expected clips of at least window_frames = {self.window_frames} frames; got {num_frames}. Set "
+                "--data.frames_per_clip to that or more, or a shorter --model.window_frames."
+            )
