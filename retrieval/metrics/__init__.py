@@ -14,6 +14,14 @@ from retrieval.metrics.mcnemar import (
     mcnemar,
     mcnemar_of_table,
 )
+from retrieval.metrics.nearest_labels import (
+    NeighbourMetric,
+    NeighbourProtocol,
+    NeighbourScores,
+    excluded_pairs,
+    nearest_neighbours,
+    neighbour_scores,
+)
 from retrieval.metrics.paired import PairedComparison, compare_paired, compare_paired_folds
 from retrieval.metrics.permutation import sign_flip_p_value
 from retrieval.metrics.runs import RunMean, RunUnit, mean_over_runs
@@ -27,6 +35,9 @@ __all__ = [
     "HolmDecision",
     "McNemarMethod",
     "McNemarTest",
+    "NeighbourMetric",
+    "NeighbourProtocol",
+    "NeighbourScores",
     "PairedComparison",
     "RetrievalScores",
     "RunMean",
@@ -42,11 +53,14 @@ __all__ = [
     "cutoff_scores",
     "embedding_spread",
     "evaluate_retrieval",
+    "excluded_pairs",
     "holm_adjust",
     "holm_decisions",
     "mcnemar",
     "mcnemar_of_table",
     "mean_average_precision",
     "mean_over_runs",
+    "nearest_neighbours",
+    "neighbour_scores",
     "sign_flip_p_value",
 ]
