@@ -1,5 +1,6 @@
 """One cell of a grid: a command of train.py, run in this process, and what is kept of it."""
 
+import csv
 import functools
 import json
 import os
@@ -9,26 +10,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 import yaml
 
 from callbacks.baselines import score_exact
 from experiments.atomic_text import write_text
-from experiments.command import RUN_VARIABLE, find_config, run_command
+from experiments.command import RUN_VARIABLE, EarmarkCli, find_config, run_command
 from lightning_modules.base import RetrievalModule
 
 # Raise it when a default in the code changes what a cell gives.
 FORMAT_VERSION = 1
 # Callbacks of a config that change what is learned; a grid leaves reports and checkpoints out.
-_LEARNING_CALLBACKS = ("callbacks.CodebookRefit",)
-_QUIET = (
-    "--trainer.logger=false",
-    "--trainer.enable_checkpointing=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-)
+_LEARNING_CALLBACKS = ("callbacks.BetaWarmup", "callbacks.CodebookRefit")
+_CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
+_EMBEDDINGS_FILE = "window_embeddings.npy"
+_CURVES_FOLDER = "curves"
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,14 @@ class Cell:
     Attributes:
         method: Row.
         embedding: Front end.
-        num_bits: Column.
+        num_bits: Column; 0 where nothing is encoded.
         fold: Fold of the test queries; 0 where the corpus has none.
         seed: Seed of all that is drawn.
         label_fraction: Labelled share of the database; None is what the config says.
         arguments: Command line after `train.py fit`, without what makes it quiet.
         scores_exactly: Whether exact cosine search of the features is scored in place of the model.
+        keeps_embeddings: Whether the embedded corpus, the curves of training and the last checkpoint are kept; a run
+            that was killed goes on from its last epoch.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Cell:
     label_fraction: float | None
     arguments: tuple[str, ...]
     scores_exactly: bool = False
+    keeps_embeddings: bool = False
 
     @property
     def key(self) -> str:
@@ -95,18 +97,34 @@ class CellResult:
 
 
 def run_cell(cell: Cell, folder: Path) -> CellResult:
-    """Train and test; the run's config stays in `folder`, nothing else.
+    """Train and test; the run's config stays in `folder`, and what the cell keeps.
+
+    That is, where it keeps embeddings: `window_embeddings.npy` of all items, the curves of training as
+    `curves/start-<n>/metrics.csv`, one for every time that it was started, and `last.ckpt`.
 
     Raises:
         Exception: Whatever the command raises.
     """
     begun = time.perf_counter()
-    quiet = [*_QUIET, f"--trainer.callbacks={json.dumps(_learning_callbacks(cell.arguments))}"]
+    callbacks = _learning_callbacks(cell.arguments)
+    own = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.enable_progress_bar=false"]
+    if cell.keeps_embeddings:
+        last: dict[str, object] = {"dirpath": str(folder), "filename": "last", "enable_version_counter": False}
+        last["save_on_train_epoch_end"] = True  # every epoch, not only those that are validated
+        callbacks.append({"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": last})
+        num_starts = len(list((folder / _CURVES_FOLDER).glob("*")))
+        curves = {"save_dir": str(folder), "name": _CURVES_FOLDER, "version": f"start-{num_starts}"}
+        own = [f"--trainer.logger={json.dumps({'class_path': _CSV_LOGGER, 'init_args': curves})}"]
+        if (folder / "last.ckpt").is_file():
+            own.append(f"--ckpt_path={folder / 'last.ckpt'}")
+    quiet = ["--trainer.enable_model_summary=false", *own, f"--trainer.callbacks={json.dumps(callbacks)}"]
     cli = run_command(["fit", *cell.arguments, *quiet, f"--trainer.default_root_dir={folder}"])
     model = cli.model
     if not isinstance(model, RetrievalModule) or model.retrieval_outputs is None:
         raise TypeError(f"Expected a model that leaves retrieval_outputs; {type(model).__name__} left none.")
     outputs = model.retrieval_outputs
+    if cell.keeps_embeddings:
+        _keep_embeddings(cli, folder)
     scores = score_exact(outputs, model.scoring)["exact cosine"] if cell.scores_exactly else outputs.scores
     return CellResult(
         data_name=str(cli.datamodule.data_name),
@@ -119,6 +137,37 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         # sums in another order give other last digits, and now and then another codeword
         command=f"OMP_NUM_THREADS={torch.get_num_threads()} {cell.command}",
     )
+
+
+def read_window_embeddings(folder: Path) -> np.ndarray:
+    """Read what a cell with `keeps_embeddings` kept in its folder: float32 [item, window, embedding].
+
+    A row for each item of the corpus; one that has no embedding is NaN.
+
+    Raises:
+        ValueError: If they are not there.
+    """
+    path = folder / _EMBEDDINGS_FILE
+    if not path.is_file():
+        raise ValueError(f"Expected the embeddings of a finished run at {path}. Delete its result in cells, run again.")
+    embeddings: np.ndarray = np.load(path)
+    return embeddings
+
+
+def read_curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Read the curves that a cell with `keeps_embeddings` kept: by quantity, its value by epoch.
+
+    Where a run was killed and went on, an epoch's last value counts.
+    """
+    curves: dict[str, dict[int, float]] = {}
+    starts = (folder / _CURVES_FOLDER).glob("*/metrics.csv")
+    for path in sorted(starts, key=lambda path: int(path.parent.name.removeprefix("start-"))):
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and name not in ("epoch", "step"):
+                        curves.setdefault(name, {})[int(row["epoch"])] = float(value)
+    return curves
 
 
 def write_result(path: Path, result: CellResult) -> None:
@@ -149,9 +198,21 @@ def config_paths(arguments: Sequence[str]) -> list[Path]:
     ]
 
 
-def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, object]]:
+def _keep_embeddings(cli: EarmarkCli, folder: Path) -> None:
+    batches = cast(list[dict[str, torch.Tensor]], cli.trainer.predict(cli.model, datamodule=cli.datamodule))
+    columns = {name: torch.cat([batch[name] for batch in batches]) for name in ("item_index", "window_embedding")}
+    windows = columns["window_embedding"].float().cpu().numpy()
+    embeddings = np.full((len(cli.datamodule.items), *windows.shape[1:]), np.nan, np.float32)
+    embeddings[columns["item_index"].cpu().numpy()] = windows
+    temporary = folder / f".{_EMBEDDINGS_FILE}.{os.getpid()}"
+    with temporary.open("wb") as file:
+        np.save(file, embeddings)
+    temporary.replace(folder / _EMBEDDINGS_FILE)
+
+
+def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, Any]]:
     """Return the callbacks of the last config that has any, as far as they change what is learned."""
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for path in config_paths(arguments):
         found = (read_config(path).get("trainer") or {}).get("callbacks", found)
     return [callback for callback in found if callback["class_path"] in _LEARNING_CALLBACKS]

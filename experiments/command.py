@@ -14,7 +14,7 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import wandb
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
@@ -124,6 +124,29 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
     )
 
 
+def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningDataModule:
+    """Make the data module that `train.py` would, without a model.
+
+    Args:
+        data_config: Config that describes it, a file or a name in configs/.
+        arguments: Further command line, such as `--data.root=DIR`; what isn't for the data is left out.
+
+    Raises:
+        ConfigNotFound: If there is no such config.
+        ValueError: If an option of the data is not understood.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(pl.LightningDataModule, "data")
+    own = [argument for argument in _joined(arguments) if argument.startswith("--data.")]
+    try:
+        parsed = parser.parse_args([f"--config={find_config(data_config)}", *own])
+    except ArgumentError as error:
+        raise ValueError(f"Expected options of {data_config}; got {' '.join(own)}: {error}") from error
+    datamodule: pl.LightningDataModule = parser.instantiate_classes(parsed).data
+    return datamodule
+
+
 def resolve_configs(arguments: Sequence[str]) -> list[str]:
     """Replace bare config names by the path of the file of that name in configs/.
 
@@ -171,6 +194,17 @@ def show_messages() -> None:
 def wandb_mode() -> Literal["offline"] | None:
     """Return `offline` unless the user chose a mode or is logged in; None leaves the choice to W&B."""
     return None if "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False) else "offline"
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Write `--option value` as `--option=value`."""
+    joined: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--") or not joined or "=" in joined[-1]:
+            joined.append(argument)
+        else:
+            joined[-1] += f"={argument}"
+    return joined
 
 
 def _run_name(config: Namespace) -> str:

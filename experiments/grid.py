@@ -93,7 +93,7 @@ def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None
         task = progress.add_task("cells", total=len(cells), completed=len(cells) - len(rest))
         for cell, outcome in _run(rest, _Workers(folder, num_workers, gpus), shows_output=False):
             _take(cell, outcome, results, failures)
-            progress.update(task, advance=1, description=f"{cell.method}, {cell.num_bits} bits")
+            progress.update(task, advance=1, description=_describe(cell))
     return GridResult(results, failures, len([cell for cell in todo if cell in results]))
 
 
@@ -125,6 +125,10 @@ def _take(
     else:
         failures[cell] = outcome
         _logger.error("%s failed", cell.key)
+
+
+def _describe(cell: Cell) -> str:
+    return f"{cell.method}, {cell.num_bits} bits" if cell.num_bits else f"{cell.method}, fold {cell.fold}"
 
 
 def _progress() -> Progress:

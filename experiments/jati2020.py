@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from experiments.cell import Cell, read_config
 from experiments.command import find_config
@@ -187,8 +187,8 @@ def default_frontend(data_config: str) -> str:
     return next((name for name, path in FRONTENDS.items() if path == frontend["class_path"]), "")
 
 
-def _data_options(data_config: str) -> dict[str, dict[str, str]]:
-    options: dict[str, dict[str, str]] = read_config(find_config(data_config))["data"]["init_args"]
+def _data_options(data_config: str) -> dict[str, Any]:
+    options: dict[str, Any] = read_config(find_config(data_config))["data"]["init_args"]
     return options
 
 

@@ -9,18 +9,23 @@ from typing import cast, get_args
 
 from rich.console import Console
 
+from datamodules import DatasetError
 from experiments.atomic_text import write_text
 from experiments.cell import Cell, CellResult
 from experiments.command import ConfigNotFound, show_messages
 from experiments.curves import draw_bits, draw_fractions, draw_map_at, save_figure
 from experiments.grid import GridResult, WorkerKilled, run_grid
 from experiments.jati2020 import FRONTENDS, METHOD_OF, METHODS, Grid, Target, check_names, default_frontend, grid_of
+from experiments.llar import report_study, run_study
+from experiments.pedersen2024 import METHODS as LLAR_METHODS
+from experiments.pedersen2024 import study_of
 from experiments.published_values import read_published
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
 from experiments.summary import summarize
 from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
-from experiments.wandb_group import log_complexity, log_rows
+from experiments.wandb_group import log_complexity, log_rows, log_study
+from lightning_modules.frontends.pretrained import WeightsError
 
 REFERENCE = "dqn"
 PRESETS = ("smoke", "quick", "full", "paper")
@@ -29,11 +34,13 @@ TARGETS = {
     "table2": "methods x code lengths on ESC-50, 64 codewords a book",
     "fig2": "mAP against the labelled share of the database, FSDKaggle2018, 64 bits",
     "fig3": "mAP@R against R, FSDKaggle2018, 64 bits",
+    "llar": "the thesis on learned representations: VAE, YAMNet features and baselines, searched, classified, tested",
     "complexity": "the slides' table: what a query costs by Euclidean distance, VQ, PQ and DQN, measured",
 }
 _GRID_OPTIONS = (
     "data_config", "embeddings", "methods", "bits", "num_codewords", "folds", "seeds", "label_fractions", "workers",
 )  # fmt: skip
+_CODE_OPTIONS = ("embeddings", "bits", "num_codewords", "seeds", "label_fractions")
 
 
 def reproduce(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +57,7 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options, passed_on = parser.parse_known_args(arguments)
-    stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument]
+    stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument.partition("=")[0]]
     if stray:
         parser.error(f"unknown option {stray[0]}; what goes to every run has a dot, such as --data.root DIR")
     if options.list or options.target is None:
@@ -62,6 +69,10 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
         if passed_on or any(getattr(options, name) for name in _GRID_OPTIONS):
             parser.error("complexity runs no grid: it takes --preset, --output and --no_wandb alone")
         return _reproduce_complexity(options)
+    if options.target == "llar":
+        if any(getattr(options, name) for name in _CODE_OPTIONS):
+            parser.error("llar compares features, not codes: it takes --methods, --folds, --data_config and --workers")
+        return _reproduce_llar(options, passed_on)
     if options.label_fractions and options.target.startswith("table"):
         parser.error("--label_fractions is for fig2 and fig3; a table takes --data.label_fraction X")
     try:
@@ -94,11 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset", choices=PRESETS, default="full",
         help="paper: five folds, ten seeds; full: three seeds (default); quick: three folds, one seed; smoke: two "
-        "code lengths on rendered events, hardly trained, to see that all parts work",
+        "code lengths on rendered events, hardly trained, to see that all parts work. llar: full trains the small VAE "
+        "on five folds, paper its variants and the thesis's sizes too (for a GPU), quick takes two folds",
     )  # fmt: skip
     parser.add_argument("--data_config", metavar="NAME", help="corpus, a config such as data/audio_folder.yaml")
     parser.add_argument("--embeddings", nargs="+", metavar="NAME", help=f"of {', '.join(FRONTENDS)}")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHOD_OF)}")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHOD_OF)}; of llar {', '.join(LLAR_METHODS)}"
+    )
     parser.add_argument("--bits", nargs="+", type=int, metavar="N", help="code lengths")
     parser.add_argument("--num_codewords", type=int, metavar="N", help="codewords a book")
     parser.add_argument("--folds", nargs="+", type=int, metavar="N", help="folds whose clips ask")
@@ -200,6 +214,55 @@ def _reproduce_complexity(options: argparse.Namespace) -> int:
         log_complexity(measured, folder, next(path for path in written if path.suffix == ".png"))
         _say(f"W&B run, offline unless you are logged in: {folder / 'wandb'}")
     return 0
+
+
+def _reproduce_llar(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
+    """Run, show and write the thesis's comparison."""
+    study = study_of(options.preset)
+    if options.data_config and options.data_config != study.data_config:
+        study = replace(study, data_config=options.data_config, arguments=())  # which are of the preset's corpus
+    study = replace(
+        study,
+        methods=tuple(options.methods or study.methods),
+        folds=tuple(options.folds or study.folds),
+        arguments=(*study.arguments, *passed_on),
+    )
+    folder = Path(options.output or f"runs/reproduce/llar-{Path(study.data_config).stem}")
+    try:
+        check_names(study.methods, list(LLAR_METHODS), "methods")
+        _check_llar_arguments(passed_on)
+        result = run_study(study, folder, options.workers)
+    except (ConfigNotFound, DatasetError, WeightsError, WorkerKilled, ValueError) as error:
+        sys.stderr.write(f"\nerror: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on from where training was.\n")
+        return 1
+    for failure in result.failures:
+        sys.stderr.write(f"failed: {failure}\n")
+    if not result.representations:
+        return 1
+    tables, pictures = report_study(result, folder)
+    sys.stdout.write("\n" + tables[0].text("github") + "\n")
+    _say(f"Report, tables and figures: {folder / 'report.md'}")
+    if not options.no_wandb:
+        log_study("llar", tables, pictures, result.curves, result.corpus.name, folder)
+        _say(f"W&B runs, offline unless you are logged in: {folder / 'wandb'}")
+    return 1 if result.failures else 0
+
+
+def _check_llar_arguments(arguments: Sequence[str]) -> None:
+    """Refuse options of the data that the study sets itself.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for argument in arguments:
+        if argument.startswith(("--data.frontend", "--data.on_bad_audio")):
+            raise ValueError(
+                f"llar compares several front ends on the same clips, so it can't take {argument}. Name weights by "
+                "$EARMARK_YAMNET_WEIGHTS; mend or remove broken files."
+            )
 
 
 def _say(message: str) -> None:

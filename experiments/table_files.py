@@ -75,7 +75,7 @@ def bits_table(rows: Sequence[Row], text: TableText, style: Style = "github") ->
             lines.append(["the paper's", EMBEDDING_LABELS[each], *shown])
     headers = ["mAP in %", "embedding", *(f"{num_bits} bits" for num_bits in bits)]
     short = ["! ours is below the paper's figure for the method, that of its better embedding where ours is another."]
-    return _with_notes(headers, lines, [*_notes(rows, text), *(short if falls_short else [])], style)
+    return lay_out(headers, lines, [*_notes(rows, text), *(short if falls_short else [])], style)
 
 
 def fractions_table(rows: Sequence[Row], text: TableText, style: Style = "github") -> str:
@@ -88,7 +88,7 @@ def fractions_table(rows: Sequence[Row], text: TableText, style: Style = "github
         for embedding, method, num_bits in dict.fromkeys((row.embedding, row.method, row.num_bits) for row in rows)
     ]
     headers = ["mAP in %", "embedding", "bits", *(f"{100 * share:.0f} % labelled" for share in shares)]
-    return _with_notes(headers, lines, _notes(rows, text), style)
+    return lay_out(headers, lines, _notes(rows, text), style)
 
 
 def cutoffs_table(rows: Sequence[Row], text: TableText, style: Style = "github") -> str:
@@ -101,7 +101,7 @@ def cutoffs_table(rows: Sequence[Row], text: TableText, style: Style = "github")
         for row in rows
     ]
     headers = ["mAP@R in %", "embedding", "bits", "labelled", *(f"R = {cutoff}" for cutoff in cutoffs), "all"]
-    return _with_notes(headers, lines, _notes(rows, text), style)
+    return lay_out(headers, lines, _notes(rows, text), style)
 
 
 def csv_text(rows: Sequence[Row], text: TableText) -> str:
@@ -158,7 +158,8 @@ def _notes(rows: Sequence[Row], text: TableText) -> list[str]:
     return notes
 
 
-def _with_notes(headers: list[str], lines: list[list[str]], notes: Sequence[str], style: Style) -> str:
+def lay_out(headers: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str], style: Style) -> str:
+    """Lay a table out with notes below it."""
     table = tabulate(lines, headers, tablefmt=style, disable_numparse=True)
     if style == "github":
         # a mark at the start of a line is not to become a bullet

@@ -7,7 +7,9 @@ from pathlib import Path
 import wandb
 
 from experiments.command import wandb_mode
+from experiments.llar import Curves
 from experiments.search_complexity import ComplexityMeasurement
+from experiments.study_table import StudyTable
 from experiments.summary import Row
 
 PROJECT = "earmark"
@@ -50,6 +52,35 @@ def log_complexity(measured: Sequence[ComplexityMeasurement], folder: Path, figu
     columns = [field.name for field in dataclasses.fields(ComplexityMeasurement)]
     with _start("complexity", folder, "table", "complexity", {}) as run:
         run.log({"table": _table(columns, measured), "figure": wandb.Image(str(figure))})
+
+
+def log_study(
+    target: str, tables: Sequence[StudyTable], pictures: Sequence[Path], curves: Curves, data_name: str, folder: Path
+) -> None:
+    """Log a study: a run with tables and figures, and a run with the curves of each training.
+
+    Args:
+        target: What was studied.
+        tables: Its tables.
+        pictures: Its figures, drawn.
+        curves: By model, test fold and quantity, its value by epoch.
+        data_name: What the numbers are to be called.
+        folder: Where offline runs go.
+    """
+    for model, by_fold in curves.items():
+        for fold, quantities in by_fold.items():
+            config = {"method": model, "fold": str(fold), "data_name": data_name, "target": target}
+            with _start(target, folder, "train", f"{model}, fold {fold}", config) as run:
+                run.define_metric("*", step_metric="epoch")
+                for epoch in sorted({epoch for curve in quantities.values() for epoch in curve}):
+                    own = {name: curve[epoch] for name, curve in quantities.items() if epoch in curve}
+                    run.log({"epoch": epoch} | own)
+    with _start(target, folder, "table", target, {"data_name": data_name}) as run:
+        logged: dict[str, object] = {path.stem: wandb.Image(str(path)) for path in pictures}
+        for table in tables:
+            lines = [[str(cell) for cell in line] for line in table.lines]
+            logged[f"{table.name}_table"] = wandb.Table(columns=list(table.headers), data=lines)
+        run.log(logged)
 
 
 def _start(target: str, folder: Path, job_type: str, name: str, config: dict[str, str]) -> wandb.Run:

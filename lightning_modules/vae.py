@@ -138,7 +138,7 @@ class Vae(RetrievalModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the negative bound of one window a clip, its divergence weighted by beta, in nats."""
-        # of the batch's place alone, so that a resumed run draws as the killed one would have
+        # of the batch's place alone, whatever was drawn before
         place = self.current_epoch * _MAX_BATCHES + batch_idx
         generator = self._generator(1 + place * self.trainer.world_size + self.global_rank)
         terms = self.elbo(self._random_windows(batch["feature"], generator), generator)

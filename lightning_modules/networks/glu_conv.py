@@ -111,7 +111,7 @@ class GluConvEncoder(nn.Module):
 
 
 class GluConvDecoder(nn.Module):
-    """Map latent vectors to Gaussians over windows of a spectrogram; layer by layer the mirror of `GluConvEncoder`.
+    """Map latent vectors to Gaussians over windows of a spectrogram; block by block the mirror of `GluConvEncoder`.
 
     Args:
         num_bins: Frequency bins of a frame.
