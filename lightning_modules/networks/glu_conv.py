@@ -27,12 +27,9 @@ class GatedConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, separable: bool = False) -> None:
         super().__init__()
-        groups = in_channels if separable else 1
-        between = in_channels if separable else 2 * out_channels
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, between, _KERNEL, stride, padding=1, groups=groups)]
-        if separable:
-            layers.append(nn.Conv2d(in_channels, 2 * out_channels, 1))
-        self.layers = nn.Sequential(*layers, nn.GLU(dim=1), nn.BatchNorm2d(out_channels))
+        filters, groups = _filters(in_channels, out_channels, separable)
+        convolution = nn.Conv2d(in_channels, filters, _KERNEL, stride, padding=1, groups=groups)
+        self.layers = _gated(convolution, in_channels, out_channels, separable)
 
     def forward(self, picture: Float[Tensor, "batch channel freq time"]) -> Float[Tensor, "batch out newfreq newtime"]:
         """Apply the block."""
@@ -55,14 +52,9 @@ class GatedTransposedBlock(nn.Module):
         self, in_channels: int, out_channels: int, stride: int, output_padding: tuple[int, int], separable: bool = False
     ) -> None:
         super().__init__()
-        groups = in_channels if separable else 1
-        between = in_channels if separable else 2 * out_channels
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(in_channels, between, _KERNEL, stride, 1, output_padding, groups=groups)
-        ]
-        if separable:
-            layers.append(nn.Conv2d(in_channels, 2 * out_channels, 1))
-        self.layers = nn.Sequential(*layers, nn.GLU(dim=1), nn.BatchNorm2d(out_channels))
+        filters, groups = _filters(in_channels, out_channels, separable)
+        convolution = nn.ConvTranspose2d(in_channels, filters, _KERNEL, stride, 1, output_padding, groups=groups)
+        self.layers = _gated(convolution, in_channels, out_channels, separable)
 
     def forward(self, picture: Float[Tensor, "batch channel freq time"]) -> Float[Tensor, "batch out newfreq newtime"]:
         """Apply the block."""
@@ -186,6 +178,16 @@ def encoded_sizes(num_bins: int, num_frames: int, strides: Sequence[int]) -> lis
     for stride in strides:
         sizes.append((-(-sizes[-1][0] // stride), -(-sizes[-1][1] // stride)))
     return sizes
+
+
+def _filters(in_channels: int, out_channels: int, separable: bool) -> tuple[int, int]:
+    """Return the filters of a block's convolution and its groups; a gate halves the channels."""
+    return (in_channels, in_channels) if separable else (2 * out_channels, 1)
+
+
+def _gated(convolution: nn.Module, in_channels: int, out_channels: int, separable: bool) -> nn.Sequential:
+    mixing = [nn.Conv2d(in_channels, 2 * out_channels, 1)] if separable else []
+    return nn.Sequential(convolution, *mixing, nn.GLU(dim=1), nn.BatchNorm2d(out_channels))
 
 
 def _check_blocks(channels: Sequence[int], strides: Sequence[int]) -> None:
