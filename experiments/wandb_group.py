@@ -78,8 +78,10 @@ def log_study(
     with _start(target, folder, "table", target, {"data_name": data_name}) as run:
         logged: dict[str, object] = {path.stem: wandb.Image(str(path)) for path in pictures}
         for table in tables:
-            lines = [[str(cell) for cell in line] for line in table.lines]
-            logged[f"{table.name}_table"] = wandb.Table(columns=list(table.headers), data=lines)
+            shown = wandb.Table(columns=list(table.headers))
+            for line in table.lines:
+                shown.add_data(*map(str, line))  # W&B takes no subclass of text
+            logged[f"{table.name}_table"] = shown
         run.log(logged)
 
 

@@ -268,3 +268,12 @@ def test_an_option_without_a_dot_is_refused(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         reproduce(["llar", "--root", "x"])
     assert "unknown option --root" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_trained_is_left_out(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMOKE, "--no_wandb", "--methods", "random", "vae_small", "--model.window_frames=999"]
+    with threadpool_limits(1):
+        assert reproduce(arguments) == 1
+    assert "failed: ValueError: Expected clips of at least window_frames = 999" in capsys.readouterr().err
+    with (in_tmp / "out" / "overview.csv").open(newline="") as file:
+        assert {row["1-NN accuracy in %"] for row in csv.DictReader(file)} == {"random"}
