@@ -26,8 +26,7 @@ Search from anywhere: `faiss.read_index("index.faiss").search(numpy.load("embedd
 import copy
 import csv
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -37,6 +36,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from callbacks.atomic_file import write_array, write_file
 from callbacks.protocols import CodedModel, Corpus
 from retrieval.codes import Coder, save_coder
 from retrieval.index import HammingIndex, exhaustive_index
@@ -115,7 +115,7 @@ def export_codes(
         RuntimeError: If the coder is not fitted.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "embeddings.npy", lambda path: _save_array(path, embeddings.numpy()))
+    write_array(folder / "embeddings.npy", embeddings.numpy())
     if coder is not None:
         _export_coded(folder, coder, embeddings)
 
@@ -126,7 +126,7 @@ def export_codes(
             for index, label in zip(item_indices, labels, strict=True):
                 writer.writerow([index, corpus.items[index].name, corpus.class_names[label], label])
 
-    _write(folder / "items.csv", write_items)
+    write_file(folder / "items.csv", write_items)
 
 
 def _export_coded(folder: Path, coder: Coder, embeddings: Tensor) -> None:
@@ -135,22 +135,11 @@ def _export_coded(folder: Path, coder: Coder, embeddings: Tensor) -> None:
     index.add(embeddings, torch.arange(len(embeddings)))
     if isinstance(index, HammingIndex):
         packed = np.packbits(index.codes.numpy(), axis=1, bitorder="little")
-        _write(folder / "codes.npy", lambda path: _save_array(path, packed))
-        _write(folder / "index.faissbinary", lambda path: faiss.write_index_binary(index.faiss_index, str(path)))
+        write_array(folder / "codes.npy", packed)
+        write_file(folder / "index.faissbinary", lambda path: faiss.write_index_binary(index.faiss_index, str(path)))
     else:
         dtype = np.uint8 if index.quantizer.num_codewords <= 256 else np.uint16
-        _write(folder / "codes.npy", lambda path: _save_array(path, index.codes.numpy().astype(dtype)))
+        write_array(folder / "codes.npy", index.codes.numpy().astype(dtype))
         codebooks = index.quantizer.codebooks.detach().numpy()
-        _write(folder / "codebooks.npy", lambda path: _save_array(path, codebooks))
-        _write(folder / "index.faiss", lambda path: faiss.write_index(index.faiss_index, str(path)))
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    temporary.replace(path)
+        write_array(folder / "codebooks.npy", codebooks)
+        write_file(folder / "index.faiss", lambda path: faiss.write_index(index.faiss_index, str(path)))

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
+from callbacks.atomic_file import write_text
 from callbacks.baselines import score_exact, score_product_quantization
 from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
 from callbacks.protocols import CodedModel, Corpus, SearchedModel
@@ -176,6 +176,4 @@ def write_results(folder: Path, scores: Mapping[str, RetrievalScores], data_name
     writer.writeheader()
     writer.writerows(rows)
     for name, content in (("results.csv", text.getvalue()), ("results.json", json.dumps(rows, indent=1))):
-        temporary = folder / f".{name}.{os.getpid()}"
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(folder / name)
+        write_text(folder / name, content)

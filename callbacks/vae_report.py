@@ -5,8 +5,7 @@ Reconstructions are the likelihood's mean at the posterior's mean, so nothing bu
 
 import contextlib
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
+from callbacks.atomic_file import write_file
 from callbacks.protocols import (
     Corpus,
     HasPrior,
@@ -148,7 +148,7 @@ class VaeReport(pl.Callback):
             figures = self._draw(model, outputs, datamodule) | {"pixel_values": draw_pixel_values(histograms)}
             pictures = [folder / f"{name}.png" for name in figures]
             for path, figure in zip(pictures, figures.values(), strict=True):
-                _write(path, partial(figure.savefig, format="png", dpi=120))
+                write_file(path, partial(figure.savefig, format="png", dpi=120))
             recordings = self._write_audio(folder / "audio", model, outputs, datamodule)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -239,7 +239,7 @@ def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int)
     path.parent.mkdir(parents=True, exist_ok=True)
     peak = float(waveform.abs().max())
     samples = (waveform * (_PEAK / peak if peak > 0 else 1.0)).cpu().numpy()
-    _write(path, partial(soundfile.write, data=samples, samplerate=sample_rate_hz, format="WAV", subtype="PCM_16"))
+    write_file(path, partial(soundfile.write, data=samples, samplerate=sample_rate_hz, format="WAV", subtype="PCM_16"))
 
 
 def _fetch_spread(
@@ -291,9 +291,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, is_training in modes:
             part.training = is_training
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}")
-    write(partial_path)
-    partial_path.replace(path)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import yaml
 
+from callbacks.atomic_file import write_array, write_text
 from callbacks.baselines import score_exact
-from experiments.atomic_text import write_text
 from experiments.command import RUN_VARIABLE, EarmarkCli, find_config, run_command
 from lightning_modules.base import RetrievalModule
 
@@ -204,10 +204,7 @@ def _keep_embeddings(cli: EarmarkCli, folder: Path) -> None:
     windows = columns["window_embedding"].float().cpu().numpy()
     embeddings = np.full((len(cli.datamodule.items), *windows.shape[1:]), np.nan, np.float32)
     embeddings[columns["item_index"].cpu().numpy()] = windows
-    temporary = folder / f".{_EMBEDDINGS_FILE}.{os.getpid()}"
-    with temporary.open("wb") as file:
-        np.save(file, embeddings)
-    temporary.replace(folder / _EMBEDDINGS_FILE)
+    write_array(folder / _EMBEDDINGS_FILE, embeddings)
 
 
 def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, Any]]:

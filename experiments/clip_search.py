@@ -85,10 +85,13 @@ def search_clips(
     queries = torch.cat(list(rows.values()))
     found: dict[SearchKey, NeighbourScores] = {}
     console = Console(stderr=True)
+    masks = {protocol: excluded_pairs(protocol, folds) for protocol in PROTOCOLS}
+    depths = {
+        protocol: min(_NUM_NEIGHBOURS, int((~mask[queries]).sum(dim=1).min())) for protocol, mask in masks.items()
+    }
     for representation in track(representations, "searching", console=console, transient=True):
         for metric, protocol in itertools.product(METRICS, PROTOCOLS):
-            excluded = excluded_pairs(protocol, folds)
-            depth = min(_NUM_NEIGHBOURS, int((~excluded[queries]).sum(dim=1).min()))
+            excluded, depth = masks[protocol], depths[protocol]
             item_ids = []
             for fold, own in rows.items():
                 items = torch.from_numpy(np.asarray(representation.by_fold[fold], dtype=np.float64))

@@ -1,13 +1,14 @@
 """Figures of a grid: mAP against bits, labelled share and length of the list."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from callbacks.atomic_file import write_file
 from experiments.summary import Row
 from experiments.table_files import EMBEDDING_LABELS, TableText
 
@@ -64,9 +65,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     paths = []
     for suffix in ("png", "svg"):
         paths.append(folder / f"{name}.{suffix}")
-        temporary = folder / f".{name}.{suffix}.{os.getpid()}"
-        figure.savefig(temporary, dpi=150, format=suffix)
-        temporary.replace(paths[-1])
+        write_file(paths[-1], partial(figure.savefig, dpi=150, format=suffix))
     return paths
 
 

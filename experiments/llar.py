@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
-from experiments.atomic_text import write_text
+from callbacks.atomic_file import write_text
 from experiments.cell import read_curves, read_window_embeddings
 from experiments.clip_search import PairTest, SearchKey, compare_all, search_clips
 from experiments.curves import save_figure
@@ -136,7 +136,7 @@ def report_study(result: StudyResult, folder: Path) -> tuple[list[StudyTable], l
         tables.append(linear_table(result.linear, representations, corpus))
     if result.sweep:
         tables.append(sweep_table(result.sweep, corpus))
-    shown = "\n\n".join(f"## {table.title}\n\n{table.text('github')}" for table in tables)
+    shown = "\n\n".join(table.markdown() for table in tables)
     tables += [
         full_table(result.scores, representations, corpus),
         class_table(result.scores, representations, corpus),

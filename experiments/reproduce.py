@@ -9,8 +9,8 @@ from typing import cast, get_args
 
 from rich.console import Console
 
+from callbacks.atomic_file import write_text
 from datamodules import DatasetError
-from experiments.atomic_text import write_text
 from experiments.cell import Cell, CellResult
 from experiments.command import ConfigNotFound, show_messages
 from experiments.curves import draw_bits, draw_fractions, draw_map_at, save_figure

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from experiments.atomic_text import write_text
+from callbacks.atomic_file import write_text
 from experiments.curves import save_figure
 from experiments.search_benchmark import SearchMeasurement
 from experiments.search_complexity import ComplexityMeasurement

@@ -48,6 +48,10 @@ class StudyTable:
         """Lay it out as Markdown or LaTeX."""
         return lay_out(self.headers, self.lines, self.notes, style)
 
+    def markdown(self) -> str:
+        """Lay it out as a section of a Markdown page."""
+        return f"## {self.title}\n\n{self.text('github')}"
+
     def csv(self) -> str:
         """Lay it out as CSV, numbers in full, without notes."""
         written = io.StringIO()
@@ -64,7 +68,7 @@ def table_files(tables: Sequence[StudyTable], folder: Path) -> dict[Path, str]:
         folder / f"{table.name}.{suffix}": text
         for table in tables
         for suffix, text in (
-            ("md", f"## {table.title}\n\n{table.text('github')}"), ("tex", table.text("latex_booktabs")),
+            ("md", table.markdown()), ("tex", table.text("latex_booktabs")),
             ("csv", table.csv()),
         )
     }  # fmt: skip

@@ -48,8 +48,8 @@ def average_precision(
     Raises:
         ValueError: If a cut-off is under 1, or distances are not sorted or NaN.
     """
-    _check_choice("denominator", denominator, Denominator)
-    _check_choice("ties", ties, Ties)
+    check_choice("denominator", denominator, Denominator)
+    check_choice("ties", ties, Ties)
     if bool((distances[:, 1:] < distances[:, :-1]).any()):
         raise ValueError("distances must be in ranked order, smallest first; sort them with their relevance.")
     if bool(distances.isnan().any()):
@@ -91,9 +91,19 @@ def mean_average_precision(
     Returns:
         The mean in [0, 1]; 0 when there is no query to average over.
     """
-    _check_choice("zero_hit", zero_hit, ZeroHit)
+    check_choice("zero_hit", zero_hit, ZeroHit)
     weight = float(hit_probs.sum()) if zero_hit == "drop" else float(len(scores))
     return float(scores.sum()) / weight if weight > 0 else 0.0
+
+
+def check_choice(name: str, value: str, choices: object) -> None:
+    """Check that an option is one of a `Literal`'s values.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}.")
 
 
 def _expected_precision_at_hits(runs: TieRuns) -> Float[Tensor, "query item"]:
@@ -145,8 +155,3 @@ def _depth(cutoff: int | None, num_items: int) -> int:
     if cutoff is not None and cutoff < 1:
         raise ValueError(f"A cut-off counts items and is at least 1; got {cutoff}.")
     return num_items if cutoff is None else min(cutoff, num_items)
-
-
-def _check_choice(name: str, value: str, choices: object) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}.")

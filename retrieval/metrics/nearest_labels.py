@@ -8,7 +8,7 @@ the honest variant.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
 from retrieval.index.base import Ranking
-from retrieval.metrics.average_precision import average_precision, mean_average_precision
+from retrieval.metrics.average_precision import average_precision, check_choice, mean_average_precision
 
 NeighbourMetric = Literal["cosine", "euclidean"]
 NeighbourProtocol = Literal["leave_one_out", "fold_disjoint"]
@@ -74,7 +74,7 @@ def excluded_pairs(protocol: NeighbourProtocol, folds: Int[Tensor, " item"]) -> 
     Raises:
         ValueError: If the protocol is unknown.
     """
-    _check_choice("protocol", protocol, NeighbourProtocol)
+    check_choice("protocol", protocol, NeighbourProtocol)
     if protocol == "leave_one_out":
         return torch.eye(len(folds), dtype=torch.bool, device=folds.device)
     return folds[:, None] == folds
@@ -105,7 +105,7 @@ def nearest_neighbours(
         ValueError: If the metric is unknown, a value is not finite, shapes disagree, or `num_neighbours` is under 1 or
             more than some query has items left: every query is to be scored over lists of one length.
     """
-    _check_choice("metric", metric, NeighbourMetric)
+    check_choice("metric", metric, NeighbourMetric)
     _check_search(queries, items, excluded, num_neighbours)
     queries, items = queries.double(), items.double()
     if metric == "cosine":
@@ -196,11 +196,6 @@ def _unit(vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item feature
     largest = vectors.abs().amax(dim=1, keepdim=True)
     scaled = vectors / torch.where(largest > 0, largest, 1)
     return torch.nn.functional.normalize(scaled, dim=1)
-
-
-def _check_choice(name: str, value: str, choices: object) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}.")
 
 
 def _check_search(queries: Tensor, items: Tensor, excluded: Tensor, num_neighbours: int) -> None:
