@@ -1,6 +1,7 @@
 """Write what `predict` computes in files that faiss and numpy read without this project.
 
-    items.csv          item_index, name, class, label; line i + 2 describes row i of the arrays
+    items.csv          item_index, name, class, label; line i + 2 describes row i of the arrays; several classes and
+                       labels of one item are separated by semicolons
     embeddings.npy     float32 [item, embedding]
 
 and of a model that searches by codes:
@@ -34,6 +35,7 @@ import faiss
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from callbacks.atomic_file import write_array, write_file
@@ -80,7 +82,7 @@ class CodeExport(pl.Callback):
         embeddings = columns["embedding"][first].float()
         folder = Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "codes"
         export_codes(
-            folder, coder, embeddings, unique.tolist(), columns["label"][first].tolist(), cast(Corpus,
+            folder, coder, embeddings, unique.tolist(), columns["label"][first], cast(Corpus,
             trainer.datamodule)  # type: ignore[attr-defined]
         )  # fmt: skip
         _logger.info("%s of %d items: %s", "Codes" if coder else "Embeddings", len(embeddings), folder)
@@ -98,7 +100,7 @@ def export_codes(
     coder: Coder | None,
     embeddings: Tensor,
     item_indices: Sequence[int],
-    labels: Sequence[int],
+    labels: Int[Tensor, "item *category"],
     corpus: Corpus,
 ) -> None:
     """Write the files of the module's description; each appears only when complete.
@@ -108,7 +110,7 @@ def export_codes(
         coder: Fitted; None writes items and embeddings alone.
         embeddings: One row an item.
         item_indices: Positions of the items in the corpus.
-        labels: Their classes.
+        labels: Class of each; or 0 or 1 for every category.
         corpus: Names items and classes.
 
     Raises:
@@ -123,10 +125,18 @@ def export_codes(
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["item_index", "name", "class", "label"])
-            for index, label in zip(item_indices, labels, strict=True):
-                writer.writerow([index, corpus.items[index].name, corpus.class_names[label], label])
+            for index, own in zip(item_indices, _labels_of_items(labels), strict=True):
+                names = ";".join(corpus.class_names[label] for label in own)
+                writer.writerow([index, corpus.items[index].name, names, ";".join(map(str, own))])
 
     write_file(folder / "items.csv", write_items)
+
+
+def _labels_of_items(label: Tensor) -> list[list[int]]:
+    """Return the labels of each item, given [item], or as 0 or 1 [item, category]."""
+    if label.ndim == 1:
+        return label[:, None].tolist()
+    return [row.nonzero()[:, 0].tolist() for row in label]
 
 
 def _export_coded(folder: Path, coder: Coder, embeddings: Tensor) -> None:

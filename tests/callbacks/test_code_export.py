@@ -33,7 +33,7 @@ def test_faiss_ranks_as_this_project_does(tmp_path: Path, num_codewords: int) ->
     quantizer = ProductQuantizer(12, 3 * (num_codewords.bit_length() - 1), num_codewords)
     quantizer.fit(vectors)
     indices = list(range(300))
-    export_codes(tmp_path, quantizer, vectors, indices, [index % 2 for index in indices], SmallCorpus())
+    export_codes(tmp_path, quantizer, vectors, indices, torch.tensor(indices) % 2, SmallCorpus())
 
     embeddings = np.load(tmp_path / "embeddings.npy")
     distances, rows = faiss.read_index(str(tmp_path / "index.faiss")).search(embeddings[:20], 10)
@@ -64,7 +64,7 @@ def test_bits_are_packed_as_faiss_packs_them(tmp_path: Path) -> None:
     coder = RandomHyperplaneHash(12, 21)
     coder.fit(vectors)
     indices = list(range(300))
-    export_codes(tmp_path, coder, vectors, indices, [index % 2 for index in indices], SmallCorpus())
+    export_codes(tmp_path, coder, vectors, indices, torch.tensor(indices) % 2, SmallCorpus())
 
     codes = np.load(tmp_path / "codes.npy")
     assert codes.shape == (300, 3)
@@ -79,3 +79,11 @@ def test_bits_are_packed_as_faiss_packs_them(tmp_path: Path) -> None:
     restored = load_coder(tmp_path / "coder.safetensors")
     assert torch.equal(restored.encode(vectors), coder.encode(vectors))
     assert len(list(tmp_path.iterdir())) == 5  # no partial file is left
+
+
+def test_several_labels_of_an_item_are_separated_by_semicolons(tmp_path: Path) -> None:
+    labels = torch.tensor([[1, 1], [0, 0], [0, 1]])
+    export_codes(tmp_path, None, torch.zeros(3, 2), [4, 5, 9], labels, SmallCorpus())
+    with (tmp_path / "items.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["item_index"], row["class"], row["label"]) for row in csv.DictReader(file)]
+    assert rows == [("4", "dog;rain", "0;1"), ("5", "", ""), ("9", "rain", "1")]

@@ -291,7 +291,9 @@ def test_exported_embeddings_come_back(corpora: Path, tmp_path: Path) -> None:
     quantizer = ProductQuantizer(DIM, 2, 4)
     quantizer.fit(embeddings)
     indices = list(range(len(corpus.items)))
-    export_codes(tmp_path / "codes", quantizer, embeddings, indices, [item.label for item in corpus.items], corpus)
+    export_codes(
+        tmp_path / "codes", quantizer, embeddings, indices, torch.tensor([item.label for item in corpus.items]), corpus
+    )
     frontend = PrecomputedEmbeddings(str(tmp_path / "codes" / "embeddings.npy"), str(tmp_path / "codes" / "items.csv"))
     data = _corpus(corpora, "fsd", frontend, tmp_path)
     data.prepare_data()
