@@ -1,4 +1,4 @@
-"""What every corpus of labelled clips shares: roles, cached embeddings, batches.
+"""What every corpus with one label a clip shares: labelled items, and how often they are trained on.
 
 A batch is a dict of tensors:
 
@@ -6,39 +6,26 @@ A batch is a dict of tensors:
                  float32 [batch, frame, feature]   its frames in order, where `frames_per_clip` is given
     label        int64 [batch]                     class
     item_index   int64 [batch]                     position in the corpus, the same whatever the split
-
-Past 300 lines because options are written out with their meaning, here and in each corpus.
 """
 
-import logging
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
-from datamodules.clip_frames import ClipFrames
-from datamodules.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
+from datamodules.clips import ClipDataModule, OnBadAudio
 from datamodules.errors import SplitError
-from datamodules.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
-from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
-from datamodules.precomputed import PrecomputedEmbeddings
-from datamodules.roles import AudioItem, Role, Roles, draw_labelled, train_on_database
+from datamodules.roles import AudioItem, Roles, draw_labelled, train_on_database
 
-_logger = logging.getLogger(__name__)
+__all__ = ["EmbeddingDataModule", "OnBadAudio", "TrainOn"]
 
-OnBadAudio = Literal["raise", "skip"]
 TrainOn = Literal["labelled", "database"]
 
 
-class EmbeddingDataModule(pl.LightningDataModule, ABC):
-    """Serve the cached embeddings of a corpus by role.
+class EmbeddingDataModule(ClipDataModule[AudioItem]):
+    """Serve the cached embeddings of a corpus with one label a clip, by role.
 
     Args:
         frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
@@ -76,78 +63,20 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
         if not 0 < label_fraction <= 1:
             raise SplitError(f"label_fraction must be above 0 and at most 1; got {label_fraction}.")
-        _check_frames_per_clip(frames_per_clip, frontend)
+        super().__init__(
+            frontend, cache_dir, batch_size, standardize, center_clips, frames_per_clip, on_bad_audio, num_workers
+        )
         if train_on not in get_args(TrainOn):
             raise SplitError(
                 f"train_on must be {' or '.join(get_args(TrainOn))}; got {train_on!r}. Set --data.train_on to one."
             )
-        self.frontend = cast(WaveformFrontEnd | PrecomputedEmbeddings, frontend)
-        self.cache_dir = Path(cache_dir)
-        self.batch_size = batch_size
         self.passes_per_epoch = passes_per_epoch
         self.labels_per_class = labels_per_class
         self.label_fraction = label_fraction
         self.label_seed = label_seed
-        self.standardize = standardize
-        self.center_clips = center_clips
-        self.frames_per_clip = frames_per_clip
         self.train_on: TrainOn = train_on
-        self.on_bad_audio: OnBadAudio = on_bad_audio
-        self.num_workers = num_workers
-        self._class_names: list[str] | None = None
-        self._items: list[AudioItem] | None = None
-        self._roles: Roles | None = None
-        self._features: ClipFeatures = np.zeros((0, 0), np.float32)
-        self._scale: FeatureScale | None = None
-
-    # What a corpus defines.
-
-    @property
-    @abstractmethod
-    def data_name(self) -> str:
-        """What numbers measured on this corpus are to be called."""
-
-    @abstractmethod
-    def find_corpus(self) -> None:
-        """Make sure the corpus is there, fetching it where that is asked for.
-
-        Raises:
-            DatasetMissing: If it is not.
-        """
-
-    @abstractmethod
-    def read_class_names(self) -> list[str]:
-        """Return the name of each class, in the order of labels."""
-
-    @abstractmethod
-    def read_items(self) -> list[AudioItem]:
-        """Return every clip, in an order that never changes."""
-
-    @abstractmethod
-    def assign_roles(self, items: Sequence[AudioItem], usable: np.ndarray) -> Roles:
-        """Split the items that are `usable` (a mask) into roles."""
-
-    # What it serves.
-
-    @property
-    def feature_dim(self) -> int:
-        """Size of a feature."""
-        return self.frontend.frame_dim
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
-    def class_names(self) -> list[str]:
-        """Name of each class, in the order of labels."""
-        if self._class_names is None:
-            self._class_names = self.read_class_names()
-        return self._class_names
 
     @property
     def superclass_of(self) -> np.ndarray | None:
@@ -159,106 +88,13 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
         """Name of each superclass, in the order of `superclass_of`'s numbers; None where there are none."""
         return None
 
-    @property
-    def items(self) -> list[AudioItem]:
-        """Every clip of the corpus; `item_index` is a position in it."""
-        if self._items is None:
-            self._items = self.read_items()
-        return self._items
-
-    @property
-    def roles(self) -> Roles:
-        """The split; there is one after `setup`.
-
-        Raises:
-            RuntimeError: Before `setup`.
-        """
-        if self._roles is None:
-            raise RuntimeError("Call setup() before asking for roles.")
-        return self._roles
-
-    def prepare_data(self) -> None:
-        """Find or fetch the corpus and embed it, on one process a machine."""
-        self.find_corpus()
-        self.frontend.prepare()
-        self.open_cache()
-
-    def open_cache(self) -> EmbeddingCache:
-        """Open the frames of every clip, in the order of `items`; embed the corpus first if there is no cache.
-
-        Raises:
-            AudioFileError: If a file can't be embedded and `on_bad_audio` is `raise`.
-            CacheError: If the cache is damaged.
-            DatasetMissing: If embeddings computed beforehand lack a clip and `on_bad_audio` is `raise`.
-        """
-        if isinstance(self.frontend, PrecomputedEmbeddings):
-            return self.frontend.select([item.name for item in self.items], self.on_bad_audio)
-        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-        paths = [item.path for item in self.items]
-        return open_or_make_cache(
-            self.cache_dir, type(self).__name__.lower(), paths, self.frontend, device, self.on_bad_audio
-        )
-
-    def setup(self, stage: str | None = None) -> None:
-        """Open the embeddings and split the corpus; the split is the same in every stage."""
-        if self._roles is not None:
-            return
-        cache = self.open_cache()
-        usable = np.ones(len(self.items), bool)
-        usable[list(cache.skipped)] = False
-        roles = self.assign_roles(self.items, usable)
-        if self.train_on == "database":
-            roles = train_on_database(self.items, roles, self.label_seed)
-        self._features = self._served(cache)
-        if self.standardize:
-            self._scale = measure_scale(self._features, roles.database)
-            self._features = StandardizedClips(self._features, self._scale)
-        self._labels = np.array([item.label for item in self.items], np.int64)
-        self._roles = roles
-        _logger.info(
-            "%s: %d clips; %d to train on, %d queries, %d in the database; %d skipped.",
-            self.data_name, len(self.items), len(roles.train), len(roles.query), len(roles.database),
-            len(cache.skipped),
-        )  # fmt: skip
-
-    def restore_features(self, feature: np.ndarray) -> np.ndarray:
-        """Undo the standardisation of features, [..., feature]; what `center_clips` took off stays off.
-
-        Returns:
-            Features in the front end's units, in the precision given; as given where `standardize` is off.
-
-        Raises:
-            RuntimeError: Before `setup`.
-        """
-        if self._roles is None:
-            raise RuntimeError("Call setup() before restoring features.")
-        return feature if self._scale is None else self._scale.restore(feature)
-
-    def role_dataset(self, role: Role) -> FeatureDataset:
-        """Return the items of one role, in order of their index."""
-        return FeatureDataset(self._features, self._labels, getattr(self.roles, role))
+    def item_fields(self, items: Sequence[AudioItem]) -> dict[str, np.ndarray]:
+        """Return the class of each item."""
+        return {"label": np.array([item.label for item in items], np.int64)}
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled items to train on, `passes_per_epoch` times."""
-        dataset = self.role_dataset("train")
-        repeated = FeatureDataset(self._features, self._labels, np.tile(dataset.item_indices, self.passes_per_epoch))
-        return self._loader(repeated, shuffle=True)
-
-    def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Validation queries, then what they are answered from; nothing where training sees every recording."""
-        if len(self.roles.val_query) == 0:
-            _logger.warning("No validation: every recording it could ask for is seen in training.")
-            return []
-        return [self._loader(self.role_dataset("val_query")), self._loader(self.role_dataset("val_database"))]
-
-    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Test queries, then the database."""
-        return [self._loader(self.role_dataset("query")), self._loader(self.role_dataset("database"))]
-
-    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Every usable item, queries and database alike."""
-        everything = np.sort(np.concatenate([self.roles.query, self.roles.database]))
-        return self._loader(FeatureDataset(self._features, self._labels, everything))
+        return self._loader(self._dataset(np.tile(self.roles.train, self.passes_per_epoch)), shuffle=True)
 
     def draw_labelled(self, items: Sequence[AudioItem], database: np.ndarray) -> np.ndarray:
         """Draw the labelled items of each class from the database; none where training takes all of it.
@@ -272,41 +108,6 @@ class EmbeddingDataModule(pl.LightningDataModule, ABC):
             items, database, self.class_names, self.labels_per_class, self.label_fraction, self.label_seed
         )
 
-    def _served(self, cache: EmbeddingCache) -> ClipFeatures:
-        features: ClipFeatures = cache.mean
-        if self.frames_per_clip is not None:
-            features = ClipFrames(cache.frames, cache.offsets, self.frames_per_clip)
-        return CenteredClips(features) if self.center_clips else features
-
-    def _loader(self, dataset: FeatureDataset, *, shuffle: bool = False) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size if shuffle or self.frames_per_clip else max(self.batch_size, 1024),
-            sampler=RandomSampler(dataset) if shuffle else None,
-            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            drop_last=shuffle and self._ends_in_batch_of_one(len(dataset)),
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def _ends_in_batch_of_one(self, num_items: int) -> bool:
-        """Whether a process's last batch would hold one item, over which batch normalisation is undefined."""
-        num_processes = self.trainer.world_size if self.trainer is not None else 1
-        own_items = math.ceil(num_items / num_processes)
-        return own_items > self.batch_size and own_items % self.batch_size == 1
-
-
-def _check_frames_per_clip(frames_per_clip: int | None, frontend: nn.Module) -> None:
-    if frames_per_clip is None:
-        return
-    if frames_per_clip < 1:
-        raise SplitError(
-            f"frames_per_clip must be at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out to have the "
-            "mean over a clip's frames."
-        )
-    if frames_per_clip > 1 and isinstance(frontend, PrecomputedEmbeddings):
-        raise SplitError(
-            "frames_per_clip must be 1 or left out with embeddings computed beforehand, which are one frame a clip; "
-            f"got {frames_per_clip}. Configure a front end as --data.frontend to have frames."
-        )
+    def _split(self, usable: np.ndarray) -> Roles:
+        roles = super()._split(usable)
+        return train_on_database(self.items, roles, self.label_seed) if self.train_on == "database" else roles

@@ -1,9 +1,11 @@
 """Fetch an archive, verify it, unpack it; nothing silently."""
 
+import gzip
 import hashlib
 import logging
 import os
 import shutil
+import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ _FINDER_FOLDER = "__MACOSX"
 
 @dataclass(frozen=True)
 class Archive:
-    """An official release as a zip file.
+    """An official release, or a part of one: a zip file, a gzipped tar file or, by any other ending, a file as it is.
 
     Attributes:
         name: The corpus.
@@ -32,7 +34,7 @@ class Archive:
         checksum: Algorithm and digest as published, `sha256:...` or `md5:...`.
         license: What it may be used for.
         citation: Whom to cite.
-        top_folder: The one folder that holds everything in it.
+        top_folder: The one folder that holds everything in a zip file; empty otherwise.
     """
 
     name: str
@@ -49,7 +51,8 @@ def fetch_archive(archive: Archive, destination: Path, how_to_name: str) -> None
 
     Args:
         archive: What to fetch.
-        destination: Folder that the archive's top folder becomes.
+        destination: Folder that a zip file's top folder becomes, or that holds what a tar file does; the file itself if
+            it is neither.
         how_to_name: Option or variable with which a user names a copy of their own; for the error.
 
     Raises:
@@ -59,17 +62,24 @@ def fetch_archive(archive: Archive, destination: Path, how_to_name: str) -> None
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(destination.with_name(f"{destination.name}.lock")):
-        if destination.is_dir():
+        if destination.exists():
             return
-        file = destination.with_name(f"{destination.name}.zip")
+        suffix = next((suffix for suffix in (".zip", ".tar.gz") if archive.url.endswith(suffix)), ".part")
+        file = destination.with_name(f"{destination.name}{suffix}")
         _logger.warning(
             "Fetching %s: %s, licence %s, from %s to %s (unpacked beside it). Please cite %s.",
             archive.name, _size(archive), archive.license, archive.url, destination.resolve(), archive.citation,
         )  # fmt: skip
         if not file.is_file():
-            _download(archive, file, how_to_name)
+            _download(archive, file, destination, how_to_name)
         verify_file(file, archive.checksum)
-        unpack_zip(file, archive.top_folder, destination)
+        if suffix == ".part":
+            file.replace(destination)
+            return
+        if suffix == ".zip":
+            unpack_zip(file, archive.top_folder, destination)
+        else:
+            unpack_tar(file, destination)
         file.unlink()
 
 
@@ -123,6 +133,43 @@ def unpack_zip(path: Path, top_folder: str, destination: Path) -> None:
     shutil.rmtree(partial)
 
 
+def unpack_tar(path: Path, destination: Path) -> None:
+    """Unpack a gzipped tar file as `destination`, which appears only when complete.
+
+    Raises:
+        UnsafeArchive: If a member would be written elsewhere, or is neither a file nor a folder.
+        ChecksumMismatch: If it is damaged.
+    """
+    partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                _write_member(archive, member, path, partial)
+        partial.replace(destination)
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise ChecksumMismatch(
+            f"{path}: expected a whole .tar.gz file, found it damaged ({error}). Delete the file and try again."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, folder: Path) -> None:
+    name = Path(member.name)
+    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        raise UnsafeArchive(
+            f"{path}: expected files and folders that stay inside, found {member.name!r}. Delete the file; don't "
+            "unpack it."
+        )
+    content = archive.extractfile(member)
+    target = folder / name
+    (target.parent if content else target).mkdir(parents=True, exist_ok=True)
+    if content:
+        with content, target.open("wb") as file:
+            shutil.copyfileobj(content, file)
+
+
 def _refuse_unsafe_members(archive: zipfile.ZipFile, path: Path, top_folder: str) -> None:
     for member in archive.infolist():
         parts = Path(member.filename).parts
@@ -139,12 +186,12 @@ def _size(archive: Archive) -> str:
     return "size as the server says" if archive.num_bytes is None else f"{archive.num_bytes / 1e6:.0f} MB"
 
 
-def _download(archive: Archive, file: Path, how_to_name: str) -> None:
+def _download(archive: Archive, file: Path, destination: Path, how_to_name: str) -> None:
     try:
         torch.hub.download_url_to_file(archive.url, str(file))
     except OSError as error:
         raise DatasetMissing(
             f"{archive.name} is missing and {archive.url} can't be fetched ({error}). Put a copy anywhere and name "
-            f"its folder with {how_to_name}, or unpack it as {file.with_suffix('').resolve()}. `--config demo.yaml` "
+            f"its folder with {how_to_name}, or unpack it as {destination.resolve()}. `--config demo.yaml` "
             "needs no corpus and no network."
         ) from error

@@ -1,6 +1,6 @@
 """Items of one role as batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -22,13 +22,20 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
 
     Args:
         features: Features of every item of the corpus.
-        labels: Class of every item of the corpus.
+        labels: Class of every item of the corpus, [item], or which of its categories it has, [item, category].
         item_indices: Positions of the items of this role.
+        further: What else a batch has of each item, by field; [item, ...] each, for every item of the corpus.
     """
 
-    def __init__(self, features: ClipFeatures, labels: np.ndarray, item_indices: np.ndarray) -> None:
+    def __init__(
+        self,
+        features: ClipFeatures,
+        labels: np.ndarray,
+        item_indices: np.ndarray,
+        further: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self._features = features
-        self._labels = labels
+        self._fields = {"label": labels, **(further or {})}
         self.item_indices = item_indices
 
     def __len__(self) -> int:
@@ -37,12 +44,12 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         return {name: value[0] for name, value in self.__getitems__([position]).items()}
 
-    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
+    def __getitems__(self, positions: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """Return the batch of these items."""
         index = self.item_indices[np.asarray(positions)]
         return {
             "feature": torch.from_numpy(np.ascontiguousarray(self._features[index], dtype=np.float32)),
-            "label": torch.from_numpy(self._labels[index]),
+            **{name: torch.from_numpy(values[index]) for name, values in self._fields.items()},
             "item_index": torch.from_numpy(index),
         }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datamodules.clip_frames import own_frames
 from datamodules.feature_dataset import ClipFeatures
 
 _VALUES_AT_ONCE = 2**22  # 32 MiB as float64, of which there are some copies
@@ -41,15 +42,21 @@ class CenteredClips:
 
     Args:
         features: What is indexed by clips, [clip, feature] or [clip, frame, feature].
+        num_frames: Frames of each clip that aren't padding; padding is not counted and stays 0. None if there is none.
     """
 
-    def __init__(self, features: ClipFeatures) -> None:
+    def __init__(self, features: ClipFeatures, num_frames: np.ndarray | None = None) -> None:
         self._features = features
+        self._num_frames = num_frames
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Return the centred features of these clips, as float64."""
         features = self._features[indices].astype(np.float64)
-        return np.asarray(features - features.mean(axis=tuple(range(1, features.ndim)), keepdims=True))
+        axes = tuple(range(1, features.ndim))
+        if self._num_frames is None:
+            return np.asarray(features - features.mean(axis=axes, keepdims=True))
+        is_own = own_frames(self._num_frames[indices], features.shape[1])[:, :, None]
+        return np.asarray((features - features.mean(axis=axes, keepdims=True, where=is_own)) * is_own)
 
 
 class StandardizedClips:
@@ -58,18 +65,28 @@ class StandardizedClips:
     Args:
         features: What is indexed by clips, [clip, feature] or [clip, frame, feature].
         scale: What takes them to mean 0 and deviation 1.
+        num_frames: Frames of each clip that aren't padding, which stays 0; None if there is none.
     """
 
-    def __init__(self, features: ClipFeatures, scale: FeatureScale) -> None:
+    def __init__(self, features: ClipFeatures, scale: FeatureScale, num_frames: np.ndarray | None = None) -> None:
         self._features = features
         self._scale = scale
+        self._num_frames = num_frames
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Return the standardised features of these clips, as float64."""
-        return self._scale.standardize(self._features[indices])
+        features = self._scale.standardize(self._features[indices])
+        if self._num_frames is not None:
+            features *= own_frames(self._num_frames[indices], features.shape[1])[:, :, None]
+        return features
 
 
-def measure_scale(features: ClipFeatures, indices: np.ndarray, values_at_once: int = _VALUES_AT_ONCE) -> FeatureScale:
+def measure_scale(
+    features: ClipFeatures,
+    indices: np.ndarray,
+    values_at_once: int = _VALUES_AT_ONCE,
+    num_frames: np.ndarray | None = None,
+) -> FeatureScale:
     """Measure mean and deviation of each feature in float64, some clips at a time.
 
     With a chunk of size m, mean u and sum of squared differences S, and n, mean, squares of what came before:
@@ -80,6 +97,7 @@ def measure_scale(features: ClipFeatures, indices: np.ndarray, values_at_once: i
         features: What is indexed by clips, [clip, feature] or [clip, frame, feature].
         indices: The clips to measure, at least one.
         values_at_once: Values of a chunk, but at least one clip.
+        num_frames: Frames of each clip that aren't padding, which is not measured; None if there is none.
     """
     first = features[indices[:1]].astype(np.float64)
     feature_dim = first.shape[-1]
@@ -87,7 +105,11 @@ def measure_scale(features: ClipFeatures, indices: np.ndarray, values_at_once: i
     clips_at_once = max(1, values_at_once // first.size)
     num_rows, mean, squares = 0, np.zeros(feature_dim), np.zeros(feature_dim)
     for start in range(0, len(indices), clips_at_once):
-        chunk = features[indices[start : start + clips_at_once]].reshape(-1, feature_dim) - origin
+        clips = indices[start : start + clips_at_once]
+        rows = features[clips]
+        if num_frames is not None:
+            rows = rows[own_frames(num_frames[clips], rows.shape[1])]
+        chunk = rows.reshape(-1, feature_dim) - origin
         chunk_mean = chunk.mean(axis=0)
         total, difference = num_rows + len(chunk), chunk_mean - mean
         chunk -= chunk_mean

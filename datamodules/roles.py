@@ -115,6 +115,40 @@ def draw_recordings(items: Sequence[AudioItem], candidates: np.ndarray, fraction
     return np.isin(recordings, drawn)
 
 
+def draw_share(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draw whole groups that are about a share of all items together, at least one group and never all.
+
+    Groups are gone through in an order drawn, and one is taken where it brings the sum closer to the share; if there is
+    none, the smallest is.
+
+    Args:
+        groups: Group of each item, [item].
+        share: Share of the items.
+        seed: Seed of the draw.
+
+    Returns:
+        Mask of the items drawn, [item].
+
+    Raises:
+        SplitError: If there are fewer than two groups.
+    """
+    names, group_of_item, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise SplitError(
+            f"Expected at least two groups of clips to draw validation queries from; found {len(names)}. Add clips, or "
+            "train on all of them."
+        )
+    wanted, total = share * len(groups), 0
+    is_drawn = np.zeros(len(names), bool)
+    for group in np.random.default_rng(seed).permutation(len(names)):
+        grown = total + sizes[group]
+        if abs(grown - wanted) < abs(total - wanted) and grown < len(groups):
+            is_drawn[group], total = True, grown
+    if not is_drawn.any():
+        is_drawn[np.argmin(sizes)] = True
+    return np.asarray(is_drawn[group_of_item])
+
+
 def train_on_database(items: Sequence[AudioItem], roles: Roles, seed: int) -> Roles:
     """Train on the whole database, but for a few recordings that validation asks for.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.clip_frames import ClipFrames
+from datamodules.clip_frames import ClipFrames, own_frames
 from datamodules.errors import CacheError
 
 # Clips of 2, 5, 0 and 1 frames; frame f is [f, 10 f].
@@ -50,3 +50,15 @@ def test_frames_on_disk_are_copied_for_the_batch_alone(tmp_path: Path) -> None:
     assert not np.shares_memory(served, mapped)
     served[:] = -1  # a read-only map would refuse
     np.testing.assert_array_equal(mapped, FRAMES)
+
+
+def test_short_clips_are_padded_with_0_where_asked_for() -> None:
+    clips = ClipFrames(FRAMES, OFFSETS, 3, "pad")
+    assert clips[np.array([0, 1, 3])][:, :, 0].tolist() == [[0, 1, 0], [2, 3, 4], [7, 0, 0]]
+    assert clips.num_frames.tolist() == [2, 3, 0, 1]
+    assert clips.num_frames.dtype == np.int64
+    assert FRAMES[7, 1] == 70  # nothing was written to the cache
+
+
+def test_own_frames_are_those_before_padding() -> None:
+    assert own_frames(np.array([2, 0, 3]), 3).tolist() == [[True, True, False], [False] * 3, [True] * 3]

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from datamodules.download import Archive, fetch_archive, unpack_zip, verify_file
+from datamodules.download import Archive, fetch_archive, unpack_tar, unpack_zip, verify_file
 from datamodules.errors import ChecksumMismatch, DatasetMissing, UnsafeArchive
 
 TOP = "corpus-master"
@@ -163,3 +165,58 @@ def test_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ChecksumMismatch, match=r"release\.zip"):
         unpack_zip(tmp_path / "release.zip", TOP, tmp_path / "tiny")
     assert _names(tmp_path) == {"release.zip"}
+
+
+def _tar(path: Path, members: dict[str, bytes], type_: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.type, member.linkname = len(content), type_, "/etc"
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_tar_file_becomes_the_folder_with_all_it_holds(tmp_path: Path) -> None:
+    source = _tar(tmp_path / "release.tar.gz", {"audio-0/ü.wav": CONTENT, "a": b"1"})
+    destination = tmp_path / "data" / "audio-0"
+    fetch_archive(dataclasses.replace(_archive(source), top_folder=""), destination, "--data.root DIR")
+    assert (destination / "audio-0" / "ü.wav").read_bytes() == CONTENT
+    assert _names(destination.parent) - {"audio-0.lock"} == {"audio-0/a", "audio-0/audio-0/ü.wav"}
+
+
+def test_file_of_another_kind_is_verified_and_kept_as_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "table.csv"
+    source.write_bytes(b"a,b\n")
+    destination = tmp_path / "data" / "table.csv"
+    with pytest.raises(ChecksumMismatch, match="Delete the file"):
+        fetch_archive(_archive(source, f"md5:{'f' * 32}"), destination, "--data.root DIR")
+    assert not destination.exists()
+    fetch_archive(_archive(source), destination, "--data.root DIR")  # what was fetched is verified anew
+    assert destination.read_bytes() == b"a,b\n"
+    assert _names(destination.parent) == {"table.csv", "table.csv.lock"}
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil"])
+def test_tar_member_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    source = _tar(tmp_path / "release.tar.gz", {"good": b"1", name: b"evil"})
+    with pytest.raises(UnsafeArchive, match="files and folders that stay inside, found") as caught:
+        unpack_tar(source, tmp_path / "data")
+    assert name in str(caught.value)
+    assert _names(tmp_path) == {"release.tar.gz"}
+
+
+@pytest.mark.parametrize("type_", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_tar_member_that_is_no_file_is_refused(tmp_path: Path, type_: bytes) -> None:
+    source = _tar(tmp_path / "release.tar.gz", {"audio": b""}, type_)
+    with pytest.raises(UnsafeArchive, match="found 'audio'"):
+        unpack_tar(source, tmp_path / "data")
+    assert _names(tmp_path) == {"release.tar.gz"}
+
+
+@pytest.mark.parametrize("keep", [0, 30, 200])
+def test_tar_file_that_is_cut_or_none_is_refused(tmp_path: Path, keep: int) -> None:
+    source = _tar(tmp_path / "release.tar.gz", {"a": CONTENT, "b": CONTENT})
+    source.write_bytes(source.read_bytes()[:keep] or b"<html>moved</html>")
+    with pytest.raises(ChecksumMismatch, match=r"whole \.tar\.gz file, found it damaged"):
+        unpack_tar(source, tmp_path / "data")
+    assert _names(tmp_path) == {"release.tar.gz"}

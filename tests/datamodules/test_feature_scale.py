@@ -96,3 +96,23 @@ def test_a_gain_in_db_leaves_centred_frames_as_they_were() -> None:
     before, after = (CenteredClips(_clips(rows))[everything] for rows in (frames, louder))
     np.testing.assert_allclose(before, after, rtol=0, atol=1e-12)
     assert np.abs(_clips(frames)[everything] - _clips(louder)[everything]).max() > 1
+
+
+@pytest.mark.parametrize("values_at_once", [1, NUM_FRAMES * FEATURE_DIM * 2, 10**6])
+def test_padding_is_neither_measured_nor_changed(values_at_once: int) -> None:
+    frames = _frames()
+    lengths = np.arange(1, 9)  # of clips one after the other; 5 are served of each
+    clips = ClipFrames(frames, np.concatenate([[0], np.cumsum(lengths)]), 5, "pad")
+    indices = np.array([0, 3, 4, 6, 7])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.concatenate([frames[starts[clip] : starts[clip] + min(lengths[clip], 5)] for clip in indices])
+    scale = measure_scale(clips, indices, values_at_once, clips.num_frames)
+    np.testing.assert_allclose(scale.mean, rows.astype(np.float64).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(scale.deviation, rows.astype(np.float64).std(axis=0), rtol=1e-10)
+    served = StandardizedClips(clips, scale, clips.num_frames)[indices]
+    is_own = np.arange(5) < clips.num_frames[indices, None]
+    np.testing.assert_allclose(served[is_own], scale.standardize(rows), atol=1e-12)
+    assert not served[~is_own].any()
+    centred = CenteredClips(clips, clips.num_frames)[indices]
+    assert not centred[~is_own].any()
+    np.testing.assert_allclose(centred[1, :4], clips[indices][1, :4] - clips[indices][1, :4].mean(), atol=1e-4)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.roles import AudioItem, Roles, draw_recordings, train_on_database
+from datamodules.errors import SplitError
+from datamodules.roles import AudioItem, Roles, draw_recordings, draw_share, train_on_database
 
 NO_ITEMS = np.zeros(0, np.int64)
 
@@ -58,3 +59,35 @@ def test_a_class_with_one_recording_gives_none() -> None:
     items = _items("a", "a", "b")
     assert not draw_recordings(items, np.array([True, True, False]), 0.5, 0).any()
     assert draw_recordings(items, np.array([True, False, True]), 0.5, 0).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("share", "count"), [(0.1, 10), (0.25, 25), (0.999, 99), (0.001, 1)])
+def test_share_of_single_items_is_met(seed: int, share: float, count: int) -> None:
+    assert draw_share(np.arange(100), share, seed).sum() == count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_share_is_drawn_of_whole_groups(seed: int) -> None:
+    groups = np.array(list("aaaaaaaaabbbbbcccdde"))  # 9, 5, 3, 2, 1 of 20
+    is_drawn = draw_share(groups, 0.25, seed)
+    assert not set(groups[is_drawn]) & set(groups[~is_drawn])
+    assert 3 <= is_drawn.sum() <= 7
+    assert is_drawn.tolist() == draw_share(groups, 0.25, seed).tolist()
+
+
+def test_share_takes_the_smallest_group_rather_than_none_and_never_all() -> None:
+    groups = np.array(list("aaaaabbbbb" * 10 + "cccc"))
+    assert set(groups[draw_share(groups, 0.01, 0)]) == {"c"}
+    for seed in range(5):
+        assert 0 < draw_share(np.array(["a", "b"]), 0.99, seed).sum() < 2
+
+
+def test_share_differs_by_seed() -> None:
+    assert draw_share(np.arange(50), 0.3, 0).tolist() != draw_share(np.arange(50), 0.3, 1).tolist()
+
+
+@pytest.mark.parametrize("groups", [[], ["a"], ["a", "a"]])
+def test_share_of_one_group_is_refused(groups: list[str]) -> None:
+    with pytest.raises(SplitError, match=r"at least two groups of clips .*found [01]\. Add clips"):
+        draw_share(np.array(groups), 0.1, 0)
