@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.index import Index
-from retrieval.metrics import RetrievalScores
+from retrieval.metrics import LevelScores, RetrievalScores
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,45 @@ class RetrievalOutputs:
     items: EmbeddedItems
     index: Index
     scores: RetrievalScores
+
+
+@dataclass(frozen=True)
+class LabelledClips:
+    """Items of one role that have several labels each, each item once, in order of its index.
+
+    Attributes:
+        item_index: Position in the corpus.
+        label: 1 where an item has the label, else 0.
+        feature: Input vector; of frames, their mean.
+    """
+
+    item_index: Int[Tensor, " item"]
+    label: Int[Tensor, "item category"]
+    feature: Float[Tensor, "item feature"]
+
+
+@dataclass(frozen=True)
+class PresenceOutputs:
+    """What a test of a model that compares pairs leaves for reports.
+
+    Attributes:
+        queries: The query role.
+        items: The database role.
+        level: Predicted level of similarity of query and item; NaN where they were not compared.
+        swapped_level: The same with the item in the first place; None where that was not measured.
+        distances: What items were ranked by; smaller is closer.
+        embedding_similarity: Cosine of the clips' embeddings, by which a first stage chooses what is compared.
+        scores: How the ranking did.
+        situation_accuracy: Share of the pairs whose likeliest situation is the true one, of each category.
+        pairs_per_second: Speed of comparing.
+    """
+
+    queries: LabelledClips
+    items: LabelledClips
+    level: Float[Tensor, "query item"]
+    swapped_level: Float[Tensor, "query item"] | None
+    distances: Float[Tensor, "query item"]
+    embedding_similarity: Float[Tensor, "query item"]
+    scores: LevelScores
+    situation_accuracy: Float[Tensor, " category"]
+    pairs_per_second: float

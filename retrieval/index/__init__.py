@@ -2,6 +2,7 @@
 
 from retrieval.index.asymmetric import AsymmetricIndex
 from retrieval.index.base import Index, Ranking
+from retrieval.index.candidates import nearest_candidates, rank_candidates_first
 from retrieval.index.cells import CellIndex
 from retrieval.index.exact import ExactIndex
 from retrieval.index.exhaustive import exhaustive_index
@@ -21,4 +22,6 @@ __all__ = [
     "InvertedMultiIndex",
     "Ranking",
     "exhaustive_index",
+    "nearest_candidates",
+    "rank_candidates_first",
 ]

@@ -6,6 +6,7 @@ from retrieval.metrics.collapse import EmbeddingSpread, embedding_spread
 from retrieval.metrics.cutoff import CutoffScores, cutoff_scores
 from retrieval.metrics.evaluate import RetrievalScores, ScoringOptions, evaluate_retrieval
 from retrieval.metrics.holm import HolmDecision, holm_adjust, holm_decisions
+from retrieval.metrics.level_scores import QUERY_SUBSETS, LevelScores, LevelScoring, score_levels
 from retrieval.metrics.mcnemar import (
     ContingencyTable,
     McNemarMethod,
@@ -24,15 +25,20 @@ from retrieval.metrics.nearest_labels import (
 )
 from retrieval.metrics.paired import PairedComparison, compare_paired, compare_paired_folds
 from retrieval.metrics.permutation import sign_flip_p_value
+from retrieval.metrics.presence import SITUATIONS, label_levels, presence_matrix, similarity_level
 from retrieval.metrics.runs import RunMean, RunUnit, mean_over_runs
 
 __all__ = [
+    "QUERY_SUBSETS",
+    "SITUATIONS",
     "ConfidenceInterval",
     "ContingencyTable",
     "CutoffScores",
     "Denominator",
     "EmbeddingSpread",
     "HolmDecision",
+    "LevelScores",
+    "LevelScoring",
     "McNemarMethod",
     "McNemarTest",
     "NeighbourMetric",
@@ -56,11 +62,15 @@ __all__ = [
     "excluded_pairs",
     "holm_adjust",
     "holm_decisions",
+    "label_levels",
     "mcnemar",
     "mcnemar_of_table",
     "mean_average_precision",
     "mean_over_runs",
     "nearest_neighbours",
     "neighbour_scores",
+    "presence_matrix",
+    "score_levels",
     "sign_flip_p_value",
+    "similarity_level",
 ]
