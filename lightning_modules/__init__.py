@@ -2,6 +2,7 @@
 
 from lightning_modules.baseline import Baseline
 from lightning_modules.dqn import AudioDqn
+from lightning_modules.siamese import Siamese
 from lightning_modules.vae import Vae
 
-__all__ = ["AudioDqn", "Baseline", "Vae"]
+__all__ = ["AudioDqn", "Baseline", "Siamese", "Vae"]

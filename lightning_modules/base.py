@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import cast
 
 import pytorch_lightning as pl
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import Metric
 
+from lightning_modules.collector import ItemCollector
 from retrieval.codes import CodebookFit, Coder
 from retrieval.index import Index, exhaustive_index
 from retrieval.metrics import ScoringOptions, embedding_spread, evaluate_retrieval
@@ -18,59 +17,7 @@ from retrieval.outputs import EmbeddedItems, RetrievalOutputs
 
 # A batch is a dict with `feature`, `label` and `item_index`; datamodules/base.py describes it.
 Batch = Mapping[str, Tensor]
-
-
-class ItemCollector(Metric):
-    """Gather batches of items over steps and processes; items that a sampler repeated count once."""
-
-    full_state_update = False
-    item_index: list[Tensor]
-    label: list[Tensor]
-    feature: list[Tensor]
-    embedding: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("item_index", "label", "feature", "embedding"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-
-    def update(self, batch: Batch, embedding: Float[Tensor, "batch embedding"]) -> None:
-        """Take one batch in."""
-        self.item_index.append(batch["item_index"])
-        self.label.append(batch["label"])
-        feature = batch["feature"]
-        # of a clip's frames the mean is kept: what reports compare with, at a size that memory holds
-        self.feature.append(feature.mean(dim=1) if feature.ndim == 3 else feature)
-        self.embedding.append(embedding.float())
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return the columns of the items of all processes, sorted by index."""
-        columns = {
-            name: torch.cat(list(state)) if isinstance(state, list) else state
-            for name, state in ((name, getattr(self, name)) for name in self._defaults)
-        }
-        first = _first_occurrences(columns["item_index"])
-        return {name: column[first] for name, column in columns.items()}
-
-    def items(self) -> EmbeddedItems:
-        """Return the items of all processes, and forget them."""
-        columns = self.compute()
-        self.reset()
-        # torchmetrics drops the axis of a result that has one entry
-        item_index, label = columns["item_index"].reshape(-1), columns["label"].reshape(-1)
-        rows = len(item_index)
-        return EmbeddedItems(
-            item_index, label, columns["feature"].reshape(rows, -1), columns["embedding"].reshape(rows, -1)
-        )
-
-
-def _first_occurrences(values: Int[Tensor, " value"]) -> Int[Tensor, " unique"]:
-    """Return the position of the first occurrence of each distinct value, values ascending."""
-    order = torch.argsort(values, stable=True)
-    ordered = values[order]
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    return order[is_first]
+_COLUMNS = ("label", "feature", "embedding")
 
 
 class RetrievalModule(pl.LightningModule, ABC):
@@ -88,7 +35,7 @@ class RetrievalModule(pl.LightningModule, ABC):
         self.scoring = scoring
         self.retrieval_outputs: RetrievalOutputs | None = None
         self._collectors = nn.ModuleDict(
-            {f"{stage}_{role}": ItemCollector() for stage in ("val", "test") for role in ("query", "item")}
+            {f"{stage}_{role}": ItemCollector(_COLUMNS) for stage in ("val", "test") for role in ("query", "item")}
         )
 
     @abstractmethod
@@ -126,13 +73,18 @@ class RetrievalModule(pl.LightningModule, ABC):
 
     def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
         role = ("query", "item")[dataloader_idx]
-        self._collector(stage, role).update(batch, self(batch["feature"]))
+        feature = batch["feature"]
+        # of a clip's frames the mean is kept: what reports compare with, at a size that memory holds
+        mean = feature.mean(dim=1) if feature.ndim == 3 else feature
+        self._collector(stage, role).update({**batch, "feature": mean, "embedding": self(feature).float()})
 
     def _collector(self, stage: str, role: str) -> ItemCollector:
         return cast(ItemCollector, self._collectors[f"{stage}_{role}"])
 
     def _score(self, stage: str) -> RetrievalOutputs:
-        query_items, database_items = (self._collector(stage, role).items() for role in ("query", "item"))
+        query_items, database_items = (
+            EmbeddedItems(**self._collector(stage, role).collect()) for role in ("query", "item")
+        )
         index = self.build_index(database_items)
         scores = evaluate_retrieval(
             index,

@@ -4,6 +4,7 @@ from lightning_modules.losses.cosine_proxy import CosineProxyLoss
 from lightning_modules.losses.elbo import ElboTerms
 from lightning_modules.losses.gaussian import gaussian_log_density, kl_from_standard_normal
 from lightning_modules.losses.pairwise_cosine import PairwiseCosineLoss
+from lightning_modules.losses.presence import presence_cross_entropy
 from lightning_modules.losses.prior import GaussianMixturePrior, Prior, StandardNormalPrior
 from lightning_modules.losses.quantization import quantization_loss
 from lightning_modules.losses.similarity import SimilarityLoss
@@ -22,5 +23,6 @@ __all__ = [
     "TripletLoss",
     "gaussian_log_density",
     "kl_from_standard_normal",
+    "presence_cross_entropy",
     "quantization_loss",
 ]

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules import AudioDqn
-from lightning_modules.base import ItemCollector
 from lightning_modules.losses import CosineProxyLoss, PairwiseCosineLoss, SimilarityLoss
 from lightning_modules.networks import EmbeddingMlp
 from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
@@ -104,25 +103,3 @@ def test_checkpoint_restores_codebooks_and_rankings_exactly(tmp_path: Path) -> N
     other.load_state_dict(torch.load(tmp_path / "model.ckpt", weights_only=True))
     assert other.quantizer.is_fitted
     assert torch.equal(other.quantizer.encode(other(batch["feature"])), model.quantizer.encode(model(batch["feature"])))
-
-
-def test_collector_counts_repeated_items_once_and_sorts() -> None:
-    collector = ItemCollector()
-    for indices in ([4, 2], [2, 0]):
-        index = torch.tensor(indices)
-        batch = {"item_index": index, "label": index * 10, "feature": index[:, None].float()}
-        collector.update(batch, -index[:, None].float())
-    items = collector.items()
-    assert items.item_index.tolist() == [0, 2, 4]
-    assert items.label.tolist() == [0, 20, 40]
-    assert items.embedding[:, 0].tolist() == [0, -2, -4]
-    assert len(collector.item_index) == 0
-
-
-def test_collector_keeps_the_axes_of_a_single_item() -> None:
-    collector = ItemCollector()
-    index = torch.tensor([3])
-    collector.update({"item_index": index, "label": index, "feature": torch.ones(1, 1)}, torch.ones(1, 1))
-    items = collector.items()
-    assert items.item_index.shape == (1,)
-    assert items.embedding.shape == (1, 1)
