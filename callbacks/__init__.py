@@ -5,6 +5,8 @@ from callbacks.checkpoint_artifact import CheckpointArtifact
 from callbacks.code_export import CodeExport
 from callbacks.codebook_refit import CodebookRefit
 from callbacks.final_checkpoint import FinalCheckpoint
+from callbacks.presence_report import PresenceReport
+from callbacks.retrain_on_everything import RetrainOnEverything
 from callbacks.retrieval_report import RetrievalReport
 from callbacks.vae_report import VaeReport
 
@@ -14,6 +16,8 @@ __all__ = [
     "CodeExport",
     "CodebookRefit",
     "FinalCheckpoint",
+    "PresenceReport",
+    "RetrainOnEverything",
     "RetrievalReport",
     "VaeReport",
 ]

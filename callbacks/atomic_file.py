@@ -1,7 +1,9 @@
 """Write files that are there complete or not at all."""
 
+import csv
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +35,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, and its folder if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a table with a header; its columns are those of the first row, of which there is at least one."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,6 +1,6 @@
 """What callbacks ask of models and data modules; any class that has it will do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import CodebookFit, Coder
-from retrieval.metrics import ScoringOptions
-from retrieval.outputs import RetrievalOutputs
+from retrieval.metrics import LevelScoring, ScoringOptions
+from retrieval.outputs import PresenceOutputs, RetrievalOutputs
 
 
 @runtime_checkable
@@ -154,6 +154,50 @@ class HasQueries(Protocol):
 
 
 @runtime_checkable
+class PresenceOfPairs(Protocol):
+    """What a model says of pairs of clips."""
+
+    @property
+    def prob(self) -> Tensor:
+        """Predicted presence matrices, [pair, category, situation]."""
+
+    @property
+    def target(self) -> Tensor:
+        """True ones."""
+
+    @property
+    def attention(self) -> Tensor:
+        """Weight of each frame of the first clip for each category, [pair, time, category]; sums to 1 over time."""
+
+    @property
+    def other_attention(self) -> Tensor:
+        """The same of the second clip."""
+
+
+@runtime_checkable
+class PairwiseModel(Protocol):
+    """A model that compares clips pair by pair; after a test it holds what reports need."""
+
+    presence_outputs: PresenceOutputs | None
+    scoring: LevelScoring
+
+    @property
+    def method_name(self) -> str:
+        """What reports call it."""
+
+    def compare_clips(self, batch: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> PresenceOfPairs:
+        """Compare the clips of two batches of one size, position by position."""
+
+
+@runtime_checkable
+class HasQueriesAndItems(Protocol):
+    """A data module that hands out test queries, and the database that answers them."""
+
+    def role_dataset(self, role: Literal["query", "database"]) -> RoleItems:
+        """Return the clips of a role, in order of their index."""
+
+
+@runtime_checkable
 class HasSuperclasses(Protocol):
     """A corpus whose classes are of fewer kinds."""
 
@@ -187,3 +231,11 @@ class InvertibleFrontEnd(Protocol):
 
     def invert(self, frames: Tensor) -> Tensor:
         """Return waveforms, [batch, time], of frames, [batch, frame, feature]."""
+
+
+@runtime_checkable
+class HoldsOut(Protocol):
+    """A data module that can train on all its training items, or hold some of them out for validation."""
+
+    hold_out: bool
+    """Whether loaders made from now on hold out; if not, there are no loaders for validation."""

@@ -1,7 +1,5 @@
 """Report a test: the model beside its baselines on the terminal, as files, and in W&B."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +11,12 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
-from callbacks.atomic_file import write_text
+from callbacks.atomic_file import write_csv, write_text
 from callbacks.baselines import score_exact, score_product_quantization
 from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
+from callbacks.heard_clips import HeardClip, HeardQuery, lay_out_heard
 from callbacks.protocols import CodedModel, Corpus, SearchedModel
+from callbacks.spread import spread_over_classes
 from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
@@ -121,36 +121,24 @@ class RetrievalReport(pl.Callback):
                 "report/map_at_r_table": curve,
                 "report/nearest_neighbour_confusion_table": confusion,
             }
-            | self._heard(outputs, corpus)
+            | lay_out_heard(self._heard(outputs, corpus))
             | {f"report/{path.stem}": wandb.Image(str(path)) for path in drawn}
         )
 
-    def _heard(self, outputs: RetrievalOutputs, corpus: Corpus) -> dict[str, object]:
-        """Lay queries and what was found out as a table, and as audio to play without opening the table."""
-        num_found = min(self.num_heard_items, outputs.scores.nearest_ids.shape[1])
-        columns: list[str | int] = ["query", "class", "audio", "AP"]
-        columns += [f"{what} {rank + 1}" for rank in range(num_found) for what in ("class", "audio")]
-        table = wandb.Table(columns=columns)
-        players = []
-        class_of = {
-            item: corpus.class_names[label]
-            for item, label in zip(outputs.items.item_index.tolist(), outputs.items.label.tolist(), strict=True)
-        }
-        num_queries = len(outputs.queries.label)
-        shown = min(self.num_heard_queries, num_queries)
-        by_class = outputs.queries.label.argsort(stable=True)
-        for row in by_class[[position * num_queries // shown for position in range(shown)]].tolist():
+    def _heard(self, outputs: RetrievalOutputs, corpus: Corpus) -> list[HeardQuery]:
+        class_of = dict(zip(outputs.items.item_index.tolist(), outputs.items.label.tolist(), strict=True))
+        heard = []
+        for row in spread_over_classes(outputs.queries.label, self.num_heard_queries):
             item = corpus.items[int(outputs.queries.item_index[row])]
             name = corpus.class_names[int(outputs.queries.label[row])]
             precision = float(outputs.scores.average_precision[row])
-            cells: list[object] = [item.name, name, wandb.Audio(str(item.path)), precision]
-            players.append(wandb.Audio(str(item.path), caption=f"query: {name}"))
-            for rank, found in enumerate(outputs.scores.nearest_ids[row, :num_found].tolist(), start=1):
-                path = str(corpus.items[found].path)
-                cells += [class_of[found], wandb.Audio(path)]
-                players.append(wandb.Audio(path, caption=f"{rank}: {class_of[found]}"))
-            table.add_data(*cells)
-        return {"report/heard": table, "report/audio": players}
+            query = HeardClip(item.path, f"query: {name}", {"query": item.name, "class": name, "AP": precision})
+            found = []
+            for rank, index in enumerate(outputs.scores.nearest_ids[row, : self.num_heard_items].tolist(), start=1):
+                found_name = corpus.class_names[class_of[index]]
+                found.append(HeardClip(corpus.items[index].path, f"{rank}: {found_name}", {"class": found_name}))
+            heard.append(HeardQuery(query, found))
+        return heard
 
 
 def results_table(scores: Mapping[str, RetrievalScores], data_name: str) -> Table:
@@ -171,9 +159,5 @@ def results_table(scores: Mapping[str, RetrievalScores], data_name: str) -> Tabl
 def write_results(folder: Path, scores: Mapping[str, RetrievalScores], data_name: str, num_bits: int) -> None:
     """Write `results.csv`, a line a method, and `results.json`, each complete or not at all."""
     rows = [{"data": data_name, "num_bits": num_bits, "method": name} | row.summary() for name, row in scores.items()]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    for name, content in (("results.csv", text.getvalue()), ("results.json", json.dumps(rows, indent=1))):
-        write_text(folder / name, content)
+    write_csv(folder / "results.csv", rows)
+    write_text(folder / "results.json", json.dumps(rows, indent=1))

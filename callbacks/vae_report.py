@@ -3,9 +3,8 @@
 Reconstructions are the likelihood's mean at the posterior's mean, so nothing but the samples of the prior is random.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,10 @@ import wandb
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
-from torch import Tensor, nn
+from torch import Tensor
 
 from callbacks.atomic_file import write_file
+from callbacks.evaluation_mode import evaluating
 from callbacks.protocols import (
     Corpus,
     HasPrior,
@@ -31,6 +31,7 @@ from callbacks.protocols import (
     LatentModel,
     RestoresFeatures,
 )
+from callbacks.spread import spread_over_classes
 from callbacks.vae_figures import (
     ValueHistograms,
     count_values,
@@ -143,7 +144,7 @@ class VaeReport(pl.Callback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         folder = Path(trainer.default_root_dir) / "report"
         folder.mkdir(parents=True, exist_ok=True)
-        with _evaluating(pl_module):
+        with evaluating(pl_module):
             histograms = self._count_values(model, outputs, datamodule)
             figures = self._draw(model, outputs, datamodule) | {"pixel_values": draw_pixel_values(histograms)}
             pictures = [folder / f"{name}.png" for name in figures]
@@ -224,13 +225,6 @@ class VaeReport(pl.Callback):
         return waveform[0]
 
 
-def spread_over_classes(label: Int[Tensor, " item"], num_wanted: int) -> list[int]:
-    """Return positions of items, as many as wanted or all there are, at even distances in the order of their class."""
-    num_chosen = min(num_wanted, len(label))
-    by_class = label.argsort(stable=True)
-    return [int(by_class[position * len(label) // num_chosen]) for position in range(num_chosen)]
-
-
 def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int) -> None:
     """Write 16-bit sound at a peak of 0.5; silence stays silence.
 
@@ -278,16 +272,3 @@ def _log_to_wandb(
             wandb.Audio(str(recording.path), caption=recording.caption) for recording in recordings
         ]
     logger.experiment.log(logged)
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Set a module to evaluation, without gradients, and put each part's mode back afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, is_training in modes:
-            part.training = is_training

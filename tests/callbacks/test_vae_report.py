@@ -32,7 +32,7 @@ from callbacks.vae_figures import (
     reconstruct_clips,
     traverse,
 )
-from callbacks.vae_report import spread_over_classes, write_wav
+from callbacks.vae_report import write_wav
 from datamodules.feature_dataset import FeatureDataset, pass_batch
 from lightning_modules import Vae
 from lightning_modules.losses import StandardNormalPrior
@@ -362,12 +362,6 @@ def test_values_are_counted_over_the_same_bins() -> None:
     legend = draw_pixel_values(histograms).axes[0].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["inputs", "reconstructions"]
-
-
-def test_clips_are_spread_over_the_classes() -> None:
-    label = torch.tensor([2, 0, 1, 0, 1, 2])
-    assert spread_over_classes(label, 3) == [1, 2, 0]
-    assert spread_over_classes(label, 100) == [1, 3, 2, 4, 0, 5]
 
 
 def test_silence_stays_silence(tmp_path: Path) -> None:
