@@ -123,6 +123,29 @@ def draw_balanced_pairs(labels: np.ndarray, num_pairs: int, generator: np.random
     return pairs
 
 
+def draw_uniform_pairs(num_items: int, num_pairs: int, generator: np.random.Generator) -> np.ndarray:
+    """Draw pairs as they come, whatever the labels: the mix of situations that a search meets.
+
+    Items are shuffled again and again and taken two by two, so that all are drawn alike often, but for one.
+
+    Args:
+        num_items: Items to draw from.
+        num_pairs: Pairs to draw; a pair may come again.
+        generator: Draws them.
+
+    Returns:
+        Target and partner, int32 [pair, 2], never the same.
+
+    Raises:
+        SplitError: If there are fewer than two items.
+    """
+    if num_items < 2:
+        raise SplitError(f"Expected at least 2 clips to train on; found {num_items}. Add clips.")
+    pairs_each = num_items // 2  # of an odd number one item sits out, another one each time
+    rounds = [generator.permutation(num_items)[: 2 * pairs_each] for _ in range(-(-num_pairs // pairs_each))]
+    return np.concatenate(rounds)[: 2 * num_pairs].reshape(-1, 2).astype(np.int32)
+
+
 class PairDataset(Dataset[dict[str, Tensor]]):
     """Pairs of items, fetched a whole batch at a time.
 

@@ -16,6 +16,8 @@ A batch is a dict of tensors:
 
 A batch to train on is of pairs: these are the fields of the first clips, `other_feature`, `other_num_frames` and so on
 those of the second.
+
+Past 300 lines because options are written out with their meaning.
 """
 
 import logging
@@ -32,7 +34,7 @@ from torch.utils.data import DataLoader
 from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.clips import ClipDataModule, OnBadAudio
 from datamodules.errors import DatasetMissing, SplitError
-from datamodules.pairs import PairDataset, Partners, draw_balanced_pairs, list_pairs
+from datamodules.pairs import PairDataset, Partners, draw_balanced_pairs, draw_uniform_pairs, list_pairs
 from datamodules.roles import Roles, draw_share
 from datamodules.sonyc_annotations import Aggregation, Annotations, Level, read_annotations
 from datamodules.sonyc_release import TABLE, Version, find_clips, find_release
@@ -40,7 +42,7 @@ from datamodules.sonyc_release import TABLE, Version, find_clips, find_release
 _logger = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "EARMARK_SONYC_UST_ROOT"
-Pairing = Literal["listed", "drawn"]
+Pairing = Literal["listed", "balanced", "uniform"]
 QuerySplit = Literal["test", "validate"]
 ValBy = Literal["clips", "sensors"]
 
@@ -86,8 +88,9 @@ class SonycUst(ClipDataModule[SonycClip]):
         name: What to call numbers measured on this copy; None is `SONYC-UST`.
         cache_dir: Folder of embedding caches.
         batch_size: Items a batch; pairs in training.
-        pairs: `listed` trains on all pairs of section 4.2, `drawn` on new ones each epoch, the same on all processes
-            and after resuming; that needs a trainer with `reload_dataloaders_every_n_epochs: 1`.
+        pairs: `listed` trains on all pairs of section 4.2; `balanced` and `uniform` on new ones each epoch, the same on
+            all processes and after resuming, balanced as to each category or as they come; that needs a trainer with
+            `reload_dataloaders_every_n_epochs: 1`.
         partners: Partners that are listed: the `first` ones, or `random` ones.
         partners_each: Partners listed of each target and category that are alike, and as many opposite ones.
         pairs_per_epoch: Pairs drawn.
@@ -289,6 +292,8 @@ class SonycUst(ClipDataModule[SonycClip]):
             if self.trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
                 _logger.warning("Pairs are drawn once: set --trainer.reload_dataloaders_every_n_epochs 1.")
         generator = np.random.default_rng([self.pair_seed, epoch])
+        if self.pairs == "uniform":
+            return draw_uniform_pairs(len(self.roles.train), self.pairs_per_epoch, generator)
         return draw_balanced_pairs(self._fields["label"][self.roles.train], self.pairs_per_epoch, generator)
 
     def _hold_out_queries(self, roles: Roles) -> Roles:

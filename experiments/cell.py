@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +18,17 @@ import yaml
 
 from callbacks.atomic_file import write_array, write_text
 from callbacks.baselines import score_exact
+from callbacks.presence_baselines import first_stage_scores
+from callbacks.retrain_on_everything import RetrainOnEverything
 from experiments.command import RUN_VARIABLE, EarmarkCli, find_config, run_command
 from lightning_modules.base import RetrievalModule
+from lightning_modules.siamese import Siamese
+from retrieval.outputs import PresenceOutputs
 
 # Raise it when a default in the code changes what a cell gives.
 FORMAT_VERSION = 1
 # Callbacks of a config that change what is learned; a grid leaves reports and checkpoints out.
-_LEARNING_CALLBACKS = ("callbacks.BetaWarmup", "callbacks.CodebookRefit")
+_LEARNING_CALLBACKS = ("callbacks.BetaWarmup", "callbacks.CodebookRefit", "callbacks.RetrainOnEverything")
 _CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 _EMBEDDINGS_FILE = "window_embeddings.npy"
 _CURVES_FOLDER = "curves"
@@ -77,13 +81,16 @@ class CellResult:
 
     Attributes:
         data_name: What numbers on its corpus are to be called.
-        mean_ap: mAP over the full list.
-        map_at: mAP@R by R, R as text.
-        average_precision: AP of each query, in the order of `query_index`.
+        mean_ap: mAP over the full list; of a model that compares pairs, over the longest list that is scored, hits
+            agreeing in every category.
+        map_at: mAP@R by R, R as text; of a model that compares pairs, mAP_s@K by `s@K`.
+        average_precision: AP of each query, in the order of `query_index`; over the same list as `mean_ap`.
         query_index: Position of each query in the corpus.
         num_items: Size of the database.
         seconds: Wall time, with making the model and scoring.
         command: How to run it alone, with the number of threads that it ran with.
+        average_precision_at: AP_s@K of each query by `s@K`; of models that compare pairs alone.
+        measures: What else a test of such a model gives, by name.
     """
 
     data_name: str
@@ -94,6 +101,8 @@ class CellResult:
     num_items: int
     seconds: float
     command: str
+    average_precision_at: dict[str, list[float]] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def run_cell(cell: Cell, folder: Path) -> CellResult:
@@ -120,8 +129,12 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
     quiet = ["--trainer.enable_model_summary=false", *own, f"--trainer.callbacks={json.dumps(callbacks)}"]
     cli = run_command(["fit", *cell.arguments, *quiet, f"--trainer.default_root_dir={folder}"])
     model = cli.model
+    # sums in another order give other last digits, and now and then another codeword
+    command = f"OMP_NUM_THREADS={torch.get_num_threads()} {cell.command}"
+    if isinstance(model, Siamese) and model.presence_outputs is not None:
+        return _presence_result(cli, model.presence_outputs, time.perf_counter() - begun, command)
     if not isinstance(model, RetrievalModule) or model.retrieval_outputs is None:
-        raise TypeError(f"Expected a model that leaves retrieval_outputs; {type(model).__name__} left none.")
+        raise TypeError(f"Expected a model that leaves outputs of its test; {type(model).__name__} left none.")
     outputs = model.retrieval_outputs
     if cell.keeps_embeddings:
         _keep_embeddings(cli, folder)
@@ -134,8 +147,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         query_index=outputs.queries.item_index.tolist(),
         num_items=scores.num_items,
         seconds=time.perf_counter() - begun,
-        # sums in another order give other last digits, and now and then another codeword
-        command=f"OMP_NUM_THREADS={torch.get_num_threads()} {cell.command}",
+        command=command,
     )
 
 
@@ -196,6 +208,36 @@ def config_paths(arguments: Sequence[str]) -> list[Path]:
     return [
         find_config(name) for option, _, name in (each.partition("=") for each in arguments) if option == "--config"
     ]
+
+
+def _presence_result(cli: EarmarkCli, outputs: PresenceOutputs, seconds: float, command: str) -> CellResult:
+    """Return what is kept of a model that compares pairs."""
+    by_cutoff = {f"{s}@{k}": own.tolist() for (s, k), own in outputs.scores.average_precision.items()}
+    longest = by_cutoff["{}@{}".format(*max(outputs.scores.average_precision))]
+    measures = {
+        f"situation_accuracy/{name}": value
+        for name, value in zip(cli.datamodule.class_names, outputs.situation_accuracy.tolist(), strict=True)
+    }
+    measures |= {name: float(value) for name, value in cli.trainer.callback_metrics.items() if "mAP" not in name}
+    measures["pairs_per_second"] = outputs.pairs_per_second
+    for callback in cli.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, RetrainOnEverything) and callback.chosen_epochs is not None:
+            measures["chosen_epochs"] = float(callback.chosen_epochs)
+    for stage in first_stage_scores(outputs, cli.model.scoring):
+        for (s, k), value in stage.scores.mean_ap().items():
+            measures[f"compared_{stage.share:g}/{s}@{k}"] = value
+    return CellResult(
+        data_name=str(cli.datamodule.data_name),
+        mean_ap=float(np.mean(longest)),
+        map_at={name: float(np.mean(own)) for name, own in by_cutoff.items()},
+        average_precision=longest,
+        query_index=outputs.queries.item_index.tolist(),
+        num_items=outputs.scores.num_items,
+        seconds=seconds,
+        command=command,
+        average_precision_at=by_cutoff,
+        measures=measures,
+    )
 
 
 def _keep_embeddings(cli: EarmarkCli, folder: Path) -> None:

@@ -10,22 +10,20 @@ from typing import cast, get_args
 from rich.console import Console
 
 from callbacks.atomic_file import write_text
-from datamodules import DatasetError
 from experiments.cell import Cell, CellResult
 from experiments.command import ConfigNotFound, show_messages
 from experiments.curves import draw_bits, draw_fractions, draw_map_at, save_figure
+from experiments.fan2020 import METHODS as SONYC_METHODS
 from experiments.grid import GridResult, WorkerKilled, run_grid
 from experiments.jati2020 import FRONTENDS, METHOD_OF, METHODS, Grid, Target, check_names, default_frontend, grid_of
-from experiments.llar import report_study, run_study
 from experiments.pedersen2024 import METHODS as LLAR_METHODS
-from experiments.pedersen2024 import study_of
 from experiments.published_values import read_published
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
+from experiments.studies import reproduce_llar, reproduce_sonyc, say
 from experiments.summary import summarize
 from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
-from experiments.wandb_group import log_complexity, log_rows, log_study
-from lightning_modules.frontends.pretrained import WeightsError
+from experiments.wandb_group import log_complexity, log_rows
 
 REFERENCE = "dqn"
 PRESETS = ("smoke", "quick", "full", "paper")
@@ -35,11 +33,13 @@ TARGETS = {
     "fig2": "mAP against the labelled share of the database, FSDKaggle2018, 64 bits",
     "fig3": "mAP@R against R, FSDKaggle2018, 64 bits",
     "llar": "the thesis on learned representations: VAE, YAMNet features and baselines, searched, classified, tested",
+    "sonyc": "mAP_s@K on SONYC-UST of models that compare pairs, fig. 3 of the Siamese network's paper",
     "complexity": "the slides' table: what a query costs by Euclidean distance, VQ, PQ and DQN, measured",
 }
 _GRID_OPTIONS = (
     "data_config", "embeddings", "methods", "bits", "num_codewords", "folds", "seeds", "label_fractions", "workers",
 )  # fmt: skip
+_PAIR_OPTIONS = ("methods", "seeds", "workers")
 _CODE_OPTIONS = ("embeddings", "bits", "num_codewords", "seeds", "label_fractions")
 
 
@@ -72,7 +72,11 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     if options.target == "llar":
         if any(getattr(options, name) for name in _CODE_OPTIONS):
             parser.error("llar compares features, not codes: it takes --methods, --folds, --data_config and --workers")
-        return _reproduce_llar(options, passed_on)
+        return reproduce_llar(options, passed_on)
+    if options.target == "sonyc":
+        if any(getattr(options, name) for name in _GRID_OPTIONS if name not in _PAIR_OPTIONS):
+            parser.error("sonyc ranks by comparing pairs: it takes --methods, --seeds and --workers")
+        return reproduce_sonyc(options, passed_on)
     if options.label_fractions and options.target.startswith("table"):
         parser.error("--label_fractions is for fig2 and fig3; a table takes --data.label_fraction X")
     try:
@@ -106,13 +110,17 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", choices=PRESETS, default="full",
         help="paper: five folds, ten seeds; full: three seeds (default); quick: three folds, one seed; smoke: two "
         "code lengths on rendered events, hardly trained, to see that all parts work. llar: full trains the small VAE "
-        "on five folds, paper its variants and the thesis's sizes too (for a GPU), quick takes two folds",
+        "on five folds, paper its variants and the thesis's sizes too (for a GPU), quick takes two folds. sonyc: full "
+        "has every model and three seeds, quick the three that matter and one",
     )  # fmt: skip
     parser.add_argument("--data_config", metavar="NAME", help="corpus, a config such as data/audio_folder.yaml")
     parser.add_argument("--embeddings", nargs="+", metavar="NAME", help=f"of {', '.join(FRONTENDS)}")
     parser.add_argument(
-        "--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHOD_OF)}; of llar {', '.join(LLAR_METHODS)}"
-    )
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(METHOD_OF)}; of llar {', '.join(LLAR_METHODS)}; of sonyc {', '.join(SONYC_METHODS)}",
+    )  # fmt: skip
     parser.add_argument("--bits", nargs="+", type=int, metavar="N", help="code lengths")
     parser.add_argument("--num_codewords", type=int, metavar="N", help="codewords a book")
     parser.add_argument("--folds", nargs="+", type=int, metavar="N", help="folds whose clips ask")
@@ -182,11 +190,11 @@ def _report(target: Target, grid: Grid, finished: GridResult, folder: Path, *, w
     figure = save_figure(draw(rows, text), folder, target)[0]
     sys.stdout.write("\n" + shown + "\n")
     seconds = sum(result.seconds for result in results.values())
-    _say(f"{finished.num_run} cells run now, {len(results)} in all, {seconds:.0f} s of one process.")
-    _say(f"Tables and figures: {folder}")
+    say(f"{finished.num_run} cells run now, {len(results)} in all, {seconds:.0f} s of one process.")
+    say(f"Tables and figures: {folder}")
     if with_wandb:
         log_rows(target, rows, text.data_name, folder, figure)
-        _say(f"W&B runs, offline unless you are logged in: {folder / 'wandb'}")
+        say(f"W&B runs, offline unless you are logged in: {folder / 'wandb'}")
 
 
 def _at_every_length(results: Mapping[Cell, CellResult], bits: Sequence[int]) -> dict[Cell, CellResult]:
@@ -209,61 +217,8 @@ def _reproduce_complexity(options: argparse.Namespace) -> int:
     table = to_table(measured, "Cost of a query and of an item, measured; the slides' formula beside it")
     Console(width=max(Console().width, 120)).print(table)
     written = write_report(measured, folder, "complexity")
-    _say(f"Tables and figures: {folder}")
+    say(f"Tables and figures: {folder}")
     if not options.no_wandb:
         log_complexity(measured, folder, next(path for path in written if path.suffix == ".png"))
-        _say(f"W&B run, offline unless you are logged in: {folder / 'wandb'}")
+        say(f"W&B run, offline unless you are logged in: {folder / 'wandb'}")
     return 0
-
-
-def _reproduce_llar(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
-    """Run, show and write the thesis's comparison."""
-    study = study_of(options.preset)
-    if options.data_config and options.data_config != study.data_config:
-        study = replace(study, data_config=options.data_config, arguments=())  # which are of the preset's corpus
-    study = replace(
-        study,
-        methods=tuple(options.methods or study.methods),
-        folds=tuple(options.folds or study.folds),
-        arguments=(*study.arguments, *passed_on),
-    )
-    folder = Path(options.output or f"runs/reproduce/llar-{Path(study.data_config).stem}")
-    try:
-        check_names(study.methods, list(LLAR_METHODS), "methods")
-        _check_llar_arguments(passed_on)
-        result = run_study(study, folder, options.workers)
-    except (ConfigNotFound, DatasetError, WeightsError, WorkerKilled, ValueError) as error:
-        sys.stderr.write(f"\nerror: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. The same command goes on from where training was.\n")
-        return 1
-    for failure in result.failures:
-        sys.stderr.write(f"failed: {failure}\n")
-    if not result.representations:
-        return 1
-    tables, pictures = report_study(result, folder)
-    sys.stdout.write("\n" + tables[0].text("github") + "\n")
-    _say(f"Report, tables and figures: {folder / 'report.md'}")
-    if not options.no_wandb:
-        log_study("llar", tables, pictures, result.curves, result.corpus.name, folder)
-        _say(f"W&B runs, offline unless you are logged in: {folder / 'wandb'}")
-    return 1 if result.failures else 0
-
-
-def _check_llar_arguments(arguments: Sequence[str]) -> None:
-    """Refuse options of the data that the study sets itself.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    for argument in arguments:
-        if argument.startswith(("--data.frontend", "--data.on_bad_audio")):
-            raise ValueError(
-                f"llar compares several front ends on the same clips, so it can't take {argument}. Name weights by "
-                "$EARMARK_YAMNET_WEIGHTS; mend or remove broken files."
-            )
-
-
-def _say(message: str) -> None:
-    Console().print(message, soft_wrap=True)

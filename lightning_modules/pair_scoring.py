@@ -32,6 +32,23 @@ class PairScores:
     pairs_per_second: float
 
 
+@dataclass(frozen=True)
+class ComparedPairs:
+    """Pairs and what the network says of them.
+
+    Attributes:
+        prob: Predicted presence matrices.
+        target: True ones.
+        attention: Weight of each frame of the first clip for each category.
+        other_attention: The same of the second clip.
+    """
+
+    prob: Float[Tensor, "pair category situation"]
+    target: Float[Tensor, "pair category situation"]
+    attention: Float[Tensor, "pair time category"]
+    other_attention: Float[Tensor, "pair time category"]
+
+
 @torch.no_grad()
 def score_pairs(
     network: PresenceNetwork,

@@ -5,7 +5,6 @@ Siamese structure with a pairwise presence matrix (ICASSP 2020).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -21,27 +20,10 @@ from lightning_modules.base import Batch
 from lightning_modules.collector import ItemCollector
 from lightning_modules.losses import presence_cross_entropy
 from lightning_modules.networks import ClipEmbeddings, Presence, PresenceNetwork
-from lightning_modules.pair_scoring import PairScores, score_pairs
+from lightning_modules.pair_scoring import ComparedPairs, PairScores, score_pairs
 from retrieval.index import nearest_candidates, rank_candidates_first
 from retrieval.metrics import LevelScoring, label_levels, presence_matrix, score_levels
 from retrieval.outputs import LabelledClips, PresenceOutputs
-
-
-@dataclass(frozen=True)
-class ComparedPairs:
-    """Pairs and what the network says of them.
-
-    Attributes:
-        prob: Predicted presence matrices.
-        target: True ones.
-        attention: Weight of each frame of the first clip for each category.
-        other_attention: The same of the second clip.
-    """
-
-    prob: Float[Tensor, "pair category situation"]
-    target: Float[Tensor, "pair category situation"]
-    attention: Float[Tensor, "pair time category"]
-    other_attention: Float[Tensor, "pair time category"]
 
 
 class Siamese(pl.LightningModule):
@@ -165,7 +147,7 @@ class Siamese(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the batch's indices, labels and embeddings, the mean over the steps of a clip."""
-        embedding = _clip_means(self(batch["feature"], batch["num_frames"]))
+        embedding = self(batch["feature"], batch["num_frames"]).mean
         return {"item_index": batch["item_index"], "label": batch["label"], "embedding": embedding}
 
     def on_validation_epoch_end(self) -> None:
@@ -241,7 +223,7 @@ class Siamese(pl.LightningModule):
     def _score(self, stage: str) -> PresenceOutputs:
         queries, items = (self._collector(stage, role).collect() for role in ("query", "item"))
         query_clips, item_clips = (ClipEmbeddings(each["value"], each["mask"]) for each in (queries, items))
-        similarity = normalize(_clip_means(query_clips), dim=1) @ normalize(_clip_means(item_clips), dim=1).T
+        similarity = normalize(query_clips.mean, dim=1) @ normalize(item_clips.mean, dim=1).T
         compared = None if self.num_candidates is None else nearest_candidates(similarity, self.num_candidates)
         pairs = self._score_pairs(queries, items, compared, swapped=False)
         swaps = self.measures_swap and stage == "test"
@@ -291,11 +273,6 @@ class Siamese(pl.LightningModule):
 
 def _frame_mask(feature: Tensor, num_frames: Int[Tensor, " clip"]) -> Bool[Tensor, "clip time"]:
     return torch.arange(feature.shape[1], device=feature.device) < num_frames[:, None]
-
-
-def _clip_means(clips: ClipEmbeddings) -> Float[Tensor, "clip embedding"]:
-    present = clips.mask[..., None]
-    return (clips.value * present).sum(dim=1) / present.sum(dim=1)
 
 
 def _labelled(columns: dict[str, Tensor]) -> LabelledClips:

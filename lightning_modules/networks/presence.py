@@ -29,6 +29,12 @@ class ClipEmbeddings:
     mask: Bool[Tensor, "clip step"]
     attention: Float[Tensor, "clip time category"] | None = None
 
+    @property
+    def mean(self) -> Float[Tensor, "clip embedding"]:
+        """Mean over the steps that a clip has."""
+        present = self.mask[..., None]
+        return (self.value * present).sum(dim=1) / present.sum(dim=1)
+
 
 @dataclass(frozen=True)
 class PairTerms:

@@ -8,7 +8,14 @@ import pytest
 
 from datamodules.errors import SplitError
 from datamodules.feature_dataset import FeatureDataset
-from datamodules.pairs import PairDataset, Partners, draw_balanced_pairs, list_category_pairs, list_pairs
+from datamodules.pairs import (
+    PairDataset,
+    Partners,
+    draw_balanced_pairs,
+    draw_uniform_pairs,
+    list_category_pairs,
+    list_pairs,
+)
 
 PARTNERS: tuple[Partners, ...] = ("first", "random")
 V1_TRAIN = 2_351
@@ -185,3 +192,23 @@ def test_dataset_fetches_both_clips() -> None:
     assert batch["other_feature"].tolist() == [[6, 7], [10, 11]]
     assert batch["other_label"].shape == (2, 3)
     assert dataset[1]["other_item_index"].item() == 1
+
+
+@pytest.mark.parametrize("num_items", [2, 7, 10])
+def test_uniform_pairs_draw_all_items_alike_often(num_items: int) -> None:
+    num_pairs = 40 * (num_items // 2)
+    pairs = draw_uniform_pairs(num_items, num_pairs, np.random.default_rng(0))
+    assert pairs.shape == (num_pairs, 2)
+    assert pairs.dtype == np.int32
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    counts = np.bincount(pairs.ravel(), minlength=num_items)
+    assert counts.max() <= 40
+    assert counts.min() >= (40 if num_items % 2 == 0 else 25)
+    again = draw_uniform_pairs(num_items, num_pairs, np.random.default_rng(0))
+    assert pairs.tolist() == again.tolist()
+    assert len(draw_uniform_pairs(num_items, 5, np.random.default_rng(0))) == 5
+
+
+def test_uniform_pairs_need_two_items() -> None:
+    with pytest.raises(SplitError, match="at least 2 clips to train on; found 1"):
+        draw_uniform_pairs(1, 5, np.random.default_rng(0))

@@ -316,7 +316,7 @@ def _trainer(folder: Path, num_epochs: int) -> pl.Trainer:
 
 
 def test_new_pairs_are_drawn_each_epoch_and_again_after_resuming(make: Make, tmp_path: Path) -> None:
-    options = {"pairs": "drawn", "pairs_per_epoch": 40, "batch_size": 10}
+    options = {"pairs": "balanced", "pairs_per_epoch": 40, "batch_size": 10}
     model = PairRecorder()
     trainer = _trainer(tmp_path, 3)
     trainer.fit(model, datamodule=make(**options))
@@ -346,7 +346,7 @@ def test_a_callback_may_stop_holding_out(make: Make, tmp_path: Path) -> None:
 
 
 def test_pairs_drawn_once_are_warned_about(make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = make(pairs="drawn", pairs_per_epoch=4)
+    data = make(pairs="balanced", pairs_per_epoch=4)
     trainer = _trainer(tmp_path, 1)
     data.trainer = trainer
     data.train_dataloader()
@@ -430,7 +430,7 @@ def test_too_few_clips_to_hold_out_or_pair_are_refused(tmp_path: Path) -> None:
         ({"level": "all"}, "level must be coarse or fine; got 'all'"),
         ({"aggregation": "mean"}, "aggregation must be v2 or v1 or majority; got 'mean'"),
         ({"query_split": "train"}, "query_split must be test or validate; got 'train'"),
-        ({"pairs": "all"}, "pairs must be listed or drawn; got 'all'"),
+        ({"pairs": "all"}, "pairs must be listed or balanced or uniform; got 'all'"),
         ({"partners": "last"}, "partners must be first or random; got 'last'"),
         ({"val_by": "days"}, "val_by must be clips or sensors; got 'days'"),
     ],

@@ -1,0 +1,144 @@
+"""The targets of reproduce.py that compare models in ways of their own: run a study, show it, write it."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from datamodules import DatasetError
+from experiments.command import ConfigNotFound
+from experiments.fan2020 import METHODS as SONYC_METHODS
+from experiments.fan2020 import pair_study_of
+from experiments.grid import WorkerKilled
+from experiments.jati2020 import check_names
+from experiments.llar import Curves, report_study, run_study
+from experiments.pedersen2024 import METHODS as LLAR_METHODS
+from experiments.pedersen2024 import study_of
+from experiments.sonyc import report_pair_study, run_pair_study
+from experiments.study_table import StudyTable
+from experiments.wandb_group import log_study
+from lightning_modules.frontends.pretrained import WeightsError
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study wrote.
+
+    Attributes:
+        data_name: What its numbers are to be called.
+        failures: Runs that failed, each with its command.
+        tables: The one to show first; none if nothing could be compared.
+        pictures: Figures.
+        curves: Of training, by model, test fold and quantity.
+    """
+
+    data_name: str
+    failures: Sequence[str]
+    tables: Sequence[StudyTable] = ()
+    pictures: Sequence[Path] = ()
+    curves: Curves = field(default_factory=dict)
+
+
+def reproduce_llar(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
+    """Run, show and write the thesis's comparison of representations.
+
+    Args:
+        options: Of reproduce.py.
+        passed_on: Arguments that go to every run.
+
+    Returns:
+        0; 1 if a run failed, or the study could not run.
+    """
+    study = study_of(options.preset)
+    if options.data_config and options.data_config != study.data_config:
+        study = replace(study, data_config=options.data_config, arguments=())  # which are of the preset's corpus
+    study = replace(
+        study,
+        methods=tuple(options.methods or study.methods),
+        folds=tuple(options.folds or study.folds),
+        arguments=(*study.arguments, *passed_on),
+    )
+    folder = Path(options.output or f"runs/reproduce/llar-{Path(study.data_config).stem}")
+
+    def run() -> StudyReport:
+        check_names(study.methods, list(LLAR_METHODS), "methods")
+        _check_llar_arguments(passed_on)
+        result = run_study(study, folder, options.workers)
+        if not result.representations:
+            return StudyReport(result.corpus.name, result.failures)
+        return StudyReport(result.corpus.name, result.failures, *report_study(result, folder), result.curves)
+
+    return _show("llar", run, folder, with_wandb=not options.no_wandb)
+
+
+def reproduce_sonyc(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
+    """Run, show and write the comparison of models that compare pairs.
+
+    Args:
+        options: Of reproduce.py.
+        passed_on: Arguments that go to every run.
+
+    Returns:
+        0; 1 if a run failed, or the study could not run.
+    """
+    study = pair_study_of(options.preset)
+    study = replace(
+        study,
+        methods=tuple(options.methods or study.methods),
+        seeds=tuple(options.seeds or study.seeds),
+        arguments=tuple(passed_on),
+    )
+    folder = Path(options.output or "runs/reproduce/sonyc")
+
+    def run() -> StudyReport:
+        check_names(study.methods, list(SONYC_METHODS), "methods")
+        result = run_pair_study(study, folder, options.workers)
+        if not result.scores:
+            return StudyReport(result.data_name, result.failures)
+        return StudyReport(result.data_name, result.failures, *report_pair_study(result, folder))
+
+    return _show("sonyc", run, folder, with_wandb=not options.no_wandb)
+
+
+def say(message: str) -> None:
+    """Print a line for the user."""
+    Console().print(message, soft_wrap=True)
+
+
+def _show(target: str, run: Callable[[], StudyReport], folder: Path, *, with_wandb: bool) -> int:
+    """Run a study, show its first table and log it; or say why not."""
+    try:
+        report = run()
+    except (ConfigNotFound, DatasetError, WeightsError, WorkerKilled, ValueError) as error:
+        sys.stderr.write(f"\nerror: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on from what is finished.\n")
+        return 1
+    for failure in report.failures:
+        sys.stderr.write(f"failed: {failure}\n")
+    if not report.tables:
+        return 1
+    sys.stdout.write("\n" + report.tables[0].text("github") + "\n")
+    say(f"Report, tables and figures: {folder / 'report.md'}")
+    if with_wandb:
+        log_study(target, report.tables, report.pictures, report.curves, report.data_name, folder)
+        say(f"W&B runs, offline unless you are logged in: {folder / 'wandb'}")
+    return 1 if report.failures else 0
+
+
+def _check_llar_arguments(arguments: Sequence[str]) -> None:
+    """Refuse options of the data that the study sets itself.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for argument in arguments:
+        if argument.startswith(("--data.frontend", "--data.on_bad_audio")):
+            raise ValueError(
+                f"llar compares several front ends on the same clips, so it can't take {argument}. Name weights by "
+                "$EARMARK_YAMNET_WEIGHTS; mend or remove broken files."
+            )
