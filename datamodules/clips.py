@@ -201,6 +201,8 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
             self.data_name, len(self.items), len(self.roles.train), len(roles.query), len(roles.database),
             len(cache.skipped),
         )  # fmt: skip
+        if len(self.roles.val_query) == 0:
+            _logger.warning("No validation: every recording it could ask for is seen in training.")
 
     def restore_features(self, feature: np.ndarray) -> np.ndarray:
         """Undo the standardisation of features, [..., feature]; what `center_clips` took off stays off.
@@ -222,7 +224,6 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         """Validation queries, then what they are answered from; nothing where training sees every recording."""
         if len(self.roles.val_query) == 0:
-            _logger.warning("No validation: every recording it could ask for is seen in training.")
             return []
         return [self._loader(self.role_dataset("val_query")), self._loader(self.role_dataset("val_database"))]
 

@@ -24,7 +24,6 @@ from lightning_modules.frontends.pretrained_front_end import PretrainedFrontEnd,
 from lightning_modules.frontends.yamnet_weights import RELEASE
 
 NUM_CLASSES = 521
-PATCH_HOP_FRAMES = 48
 _LOG_OFFSET = 1e-3
 # (stride, output channels) of layers 2 to 14, each a depthwise and a pointwise convolution.
 _SEPARABLE_LAYERS = (
@@ -34,7 +33,7 @@ _SEPARABLE_LAYERS = (
 
 
 class YamNet(PretrainedFrontEnd):
-    """Embed audio with YAMNet: one 1024-d frame for each 0.96 s patch, patches 0.48 s apart.
+    """Embed audio with YAMNet: one 1024-d frame for each 0.96 s patch, patches 0.48 s apart unless told otherwise.
 
     The input is padded with zeros to whole patches, so any length gives at least one frame; 5 s give 10.
 
@@ -43,20 +42,33 @@ class YamNet(PretrainedFrontEnd):
             TFLite release (`yamnet.tflite`). Left out, the environment variable EARMARK_YAMNET_WEIGHTS is
             used, then `checkpoints/yamnet.safetensors`, fetched from the Keras release if absent.
         patches_per_batch: Patches that go through the network together; a matter of speed and memory only.
+        patch_hop_frames: Log-mel frames, 10 ms each, from patch to patch; the release's 48, or 96 for patches that
+            don't overlap.
+
+    Raises:
+        ValueError: If `patch_hop_frames` is below 1.
     """
 
     sample_rate_hz = SAMPLE_RATE_HZ
     frame_dim = 1024
     network: "YamNetNetwork"
 
-    def __init__(self, weights: str | None = None, patches_per_batch: int = 8) -> None:
+    def __init__(self, weights: str | None = None, patches_per_batch: int = 8, patch_hop_frames: int = 48) -> None:
+        if patch_hop_frames < 1:
+            raise ValueError(f"patch_hop_frames must be at least 1; got {patch_hop_frames}. YAMNet's own is 48.")
         super().__init__(RELEASE, unloaded(YamNetNetwork), weights)
+        self.patch_hop_frames = patch_hop_frames
         self.patches_per_batch = patches_per_batch
         self.log_mel = AudioSetLogMel(_LOG_OFFSET)
 
     def settings(self) -> dict[str, object]:
-        """Return the checksum of the weight file; the front end itself has no options."""
-        return {"front_end": "yamnet", "revision": 1, "weights_sha256": self.weights_sha256()}
+        """Return the checksum of the weight file and the hop."""
+        return {
+            "front_end": "yamnet",
+            "revision": 1,
+            "weights_sha256": self.weights_sha256(),
+            "patch_hop_frames": self.patch_hop_frames,
+        }
 
     @torch.inference_mode()
     def frames(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frame feature"]:
@@ -72,14 +84,17 @@ class YamNet(PretrainedFrontEnd):
         return torch.sigmoid(self.network.classifier(self.frames(waveform)))
 
     def patches(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch patch frame mel"]:
-        """Cut the log-mel spectrogram of zero-padded waveforms into overlapping patches."""
-        return cut_patches(self.log_mel(pad_to_whole_patches(waveform)), PATCH_HOP_FRAMES)
+        """Cut the log-mel spectrogram of zero-padded waveforms into patches."""
+        padded = pad_to_whole_patches(waveform, self.patch_hop_frames)
+        return cut_patches(self.log_mel(padded), self.patch_hop_frames)
 
 
-def pad_to_whole_patches(waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch padded"]:
+def pad_to_whole_patches(
+    waveform: Float[Tensor, "batch time"], patch_hop_frames: int
+) -> Float[Tensor, "batch padded"]:
     """Append zeros until the last patch is complete."""
     first = samples_of(PATCH_FRAMES)
-    hop = PATCH_HOP_FRAMES * HOP_SAMPLES
+    hop = patch_hop_frames * HOP_SAMPLES
     num_more = max(0, math.ceil((waveform.shape[1] - first) / hop))
     return F.pad(waveform, (0, first + num_more * hop - waveform.shape[1]))
 

@@ -34,10 +34,20 @@ def clips_of(category: str) -> list[Path]:
 
 @pytest.mark.parametrize(("seconds", "patches"), [(0.01, 1), (0.975, 1), (0.98, 2), (1.455, 2), (5.0, 10), (10.0, 20)])
 def test_waveforms_are_padded_to_whole_patches(seconds: float, patches: int) -> None:
-    padded = pad_to_whole_patches(torch.ones(1, round(seconds * 16_000)))
+    padded = pad_to_whole_patches(torch.ones(1, round(seconds * 16_000)), 48)
     frames = YamNet().log_mel(padded).shape[1]
     assert (frames - PATCH_FRAMES) % 48 == 0
     assert 1 + (frames - PATCH_FRAMES) // 48 == patches
+
+
+def test_patches_need_not_overlap() -> None:
+    waveform = torch.randn(2, 80_000, generator=torch.Generator().manual_seed(0))
+    overlapping, apart = YamNet().patches(waveform), YamNet(patch_hop_frames=96).patches(waveform)
+    assert apart.shape[1] == 6
+    torch.testing.assert_close(apart[:, :5], overlapping[:, ::2])
+    assert YamNet(patch_hop_frames=96).patches(waveform[:, :1]).shape[1] == 1
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        YamNet(patch_hop_frames=0)
 
 
 def test_stride_two_pads_as_tensorflow_does() -> None:
@@ -61,7 +71,7 @@ def test_every_layer_agrees_with_the_tflite_interpreter(yamnet: YamNet) -> None:
     interpreter.allocate_tensors()
     waveform, _ = soundfile.read(clips_of("dog")[0], dtype="float32")
     waveform = torch.from_numpy(waveform)
-    excerpt = pad_to_whole_patches(torch.nn.functional.pad(resample(waveform), (0, 15_600)))[0, :15_600]
+    excerpt = pad_to_whole_patches(torch.nn.functional.pad(resample(waveform), (0, 15_600)), 48)[0, :15_600]
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], excerpt.numpy())
     interpreter.invoke()
     named = {detail["name"].split(";")[0]: detail["index"] for detail in interpreter.get_tensor_details()}
