@@ -80,15 +80,19 @@ class Coder(nn.Module, ABC):
             ValueError: If there are too few vectors, they have another size than `dim`, one is not finite, or they
                 don't vary enough for the code.
         """
+        self._check_enough(vectors)
+        self._fit(vectors.detach())
+        self._is_fitted.fill_(True)
+        return self.describe_fit(vectors)
+
+    def _check_enough(self, vectors: Float[Tensor, "item feature"]) -> None:
+        """Refuse vectors that can't be fitted on, or are too few."""
         self.check_vectors(vectors)
         if len(vectors) < self.min_vectors:
             raise ValueError(
                 f"{type(self).__name__} needs at least {self.min_vectors} vectors; got {len(vectors)}. "
                 f"{self._advice_on_few}"
             )
-        self._fit(vectors.detach())
-        self._is_fitted.fill_(True)
-        return self.describe_fit(vectors)
 
     def describe_fit(self, vectors: Float[Tensor, "item feature"]) -> CodebookFit | None:
         """Measure how well the code fits `vectors`; None for a code without codebooks."""

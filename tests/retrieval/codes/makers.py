@@ -9,9 +9,12 @@ from retrieval.codes import (
     AnchorGraphHash,
     BinaryReconstructiveEmbedding,
     Coder,
+    CrossPolytopeHash,
     DensitySensitiveHash,
     IterativeQuantization,
     KernelizedHash,
+    MedianPcaSignHash,
+    OptimalTransportHash,
     OptimizedProductQuantizer,
     PcaSignHash,
     ProductQuantizer,
@@ -28,6 +31,7 @@ CODERS: dict[str, Callable[[int, int, int], Coder]] = {
     "lsh": lambda dim, bits, seed: RandomHyperplaneHash(dim, bits, seed=seed),
     "lsh_origin": lambda dim, bits, seed: RandomHyperplaneHash(dim, bits, center=False, seed=seed),
     "pca_sign": lambda dim, bits, _: PcaSignHash(dim, bits),
+    "pca_median": lambda dim, bits, _: MedianPcaSignHash(dim, bits),
     "rotated_pca": lambda dim, bits, seed: RotatedPcaHash(dim, bits, seed),
     "itq": lambda dim, bits, seed: IterativeQuantization(dim, bits, 12, seed=seed),
     "itq_faiss": lambda dim, bits, seed: IterativeQuantization(dim, bits, 12, solver="faiss", seed=seed),
@@ -37,6 +41,11 @@ CODERS: dict[str, Callable[[int, int, int], Coder]] = {
     "klsh": lambda dim, bits, seed: KernelizedHash(dim, bits, 40, 8, 6, seed),
     "bre": lambda dim, bits, seed: BinaryReconstructiveEmbedding(dim, bits, 100, 10, 3, seed),
     "dsh": lambda dim, bits, seed: DensitySensitiveHash(dim, bits, 2.0, 4, 2, seed),
+    "optimal_transport": lambda dim, bits, seed: OptimalTransportHash(
+        dim, min(bits, 10), 16, 20, 100, 1e-2, 0.2, 0.1, 2, seed
+    ),
+    "cross_polytope": lambda dim, bits, seed: CrossPolytopeHash(dim, bits, seed=seed),
+    "cross_polytope_origin": lambda dim, bits, seed: CrossPolytopeHash(dim, bits, 4, False, seed),
     "pq": lambda dim, bits, seed: ProductQuantizer(dim, bits, 16, 8, 3, seed),
     "opq": lambda dim, bits, seed: OptimizedProductQuantizer(dim, bits, 16, 3, 8, 2, seed),
     "vq": lambda dim, bits, seed: VectorQuantizer(dim, min(bits, 5), 8, seed),
@@ -44,9 +53,13 @@ CODERS: dict[str, Callable[[int, int, int], Coder]] = {
     "straight_through": lambda dim, bits, seed: StraightThroughProductQuantizer(dim, bits, 16, 8, 3, seed, 0.3),
 }
 # One bit a principal direction.
-PCA_CODERS = ["pca_sign", "rotated_pca", "itq", "itq_faiss"]
+PCA_CODERS = ["pca_sign", "pca_median", "rotated_pca", "itq", "itq_faiss"]
+# Bits without margins, for buckets.
+POLYTOPES = ["cross_polytope", "cross_polytope_origin"]
+# Of the vectors they need the mean at most.
+RANDOM_CODERS = ["lsh", "lsh_origin", *POLYTOPES]
 QUANTIZERS = ["pq", "opq", "vq", "rq", "straight_through"]
-WITHOUT_SEED = ["pca_sign", "spectral"]
+WITHOUT_SEED = ["pca_sign", "pca_median", "spectral"]
 
 
 def make(name: str, dim: int = 8, num_bits: int = 8, seed: int = 0) -> Coder:

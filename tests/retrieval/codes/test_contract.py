@@ -11,7 +11,9 @@ from retrieval.codes import BinaryHash, Coder, Quantizer
 from tests.retrieval.codes.makers import (
     CODERS,
     PCA_CODERS,
+    POLYTOPES,
     QUANTIZERS,
+    RANDOM_CODERS,
     WITHOUT_SEED,
     clusters,
     draw,
@@ -25,7 +27,9 @@ each_coder = pytest.mark.parametrize("name", CODERS)
 
 def uses(coder: Coder) -> list[str]:
     """Methods that take vectors to code."""
-    return ["encode", "project"] if isinstance(coder, BinaryHash) else ["encode", "lookup_distances"]
+    if isinstance(coder, BinaryHash):
+        return ["encode", "project"]
+    return ["encode", "lookup_distances"] if isinstance(coder, Quantizer) else ["encode"]
 
 
 def state(coder: Coder) -> dict[str, Tensor]:
@@ -61,7 +65,7 @@ def test_codes_have_the_promised_shape_and_type(name: str) -> None:
     assert coder.num_bits == (5 if name == "vq" else 8)
 
 
-@pytest.mark.parametrize("name", sorted(CODERS.keys() - QUANTIZERS))
+@pytest.mark.parametrize("name", sorted(CODERS.keys() - {*QUANTIZERS, *POLYTOPES}))
 def test_bits_are_set_where_the_margin_is_positive(name: str) -> None:
     coder, vectors = fitted(name), draw(50, 8, seed=1)
     assert isinstance(coder, BinaryHash)
@@ -256,7 +260,7 @@ def test_duplicates_share_their_code(name: str) -> None:
     assert len(codes.unique(dim=0)) > 8
 
 
-@pytest.mark.parametrize("name", ["lsh", "lsh_origin", *QUANTIZERS])
+@pytest.mark.parametrize("name", [*RANDOM_CODERS, *QUANTIZERS])
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 def test_equal_vectors_are_taken_where_nothing_need_vary(name: str, precision: torch.dtype) -> None:
     vectors = draw(1, 8).to(precision).repeat(137, 1)
@@ -266,7 +270,7 @@ def test_equal_vectors_are_taken_where_nothing_need_vary(name: str, precision: t
     assert fit.distortion < 1e-9 if fit else len(coder.encode(vectors).unique(dim=0)) == 1
 
 
-@pytest.mark.parametrize("name", sorted(CODERS.keys() - {"lsh", "lsh_origin", *QUANTIZERS}))
+@pytest.mark.parametrize("name", sorted(CODERS.keys() - {*RANDOM_CODERS, *QUANTIZERS}))
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 def test_equal_vectors_are_refused_and_leave_the_coder_as_it_was(name: str, precision: torch.dtype) -> None:
     coder, fresh = fitted(name).to(precision), make(name)
