@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrieval.index import Index
-from retrieval.metrics import LevelScores, RetrievalScores
+from retrieval.metrics import ConditionHits, LevelScores, RetrievalScores
 
 
 @dataclass(frozen=True)
@@ -83,3 +83,45 @@ class PresenceOutputs:
     scores: LevelScores
     situation_accuracy: Float[Tensor, " category"]
     pairs_per_second: float
+
+
+@dataclass(frozen=True)
+class FingerprintedSegments:
+    """Segments of one role with their fingerprints, each segment once, in order of its index.
+
+    Attributes:
+        item_index: Number of the segment.
+        track: Position of its track in the data module's `track_names`.
+        start_seconds: Where it starts in its track, float64.
+        fingerprint: Of unit length.
+    """
+
+    item_index: Int[Tensor, " item"]
+    track: Int[Tensor, " item"]
+    start_seconds: Float[Tensor, " item"]
+    fingerprint: Float[Tensor, "item feature"]
+
+
+@dataclass(frozen=True)
+class FingerprintOutputs:
+    """What a test of a fingerprinter leaves for reports.
+
+    Attributes:
+        queries: The query role, with their true places; of longer queries, the first segment.
+        items: The database role.
+        condition: Position of each query's condition in `hits`.
+        is_repeated: Whether a query's passage occurs elsewhere in its track.
+        found: Position in `items` of what exact search found.
+        is_localised: Right track, and a start within 50 ms.
+        is_in_track: Right track at any time.
+        hits: Their shares, one entry a condition.
+    """
+
+    queries: FingerprintedSegments
+    items: FingerprintedSegments
+    condition: Int[Tensor, " query"]
+    is_repeated: Bool[Tensor, " query"]
+    found: Int[Tensor, " query"]
+    is_localised: Bool[Tensor, " query"]
+    is_in_track: Bool[Tensor, " query"]
+    hits: list[ConditionHits]

@@ -7,21 +7,47 @@ from retrieval.index.cells import CellIndex
 from retrieval.index.exact import ExactIndex
 from retrieval.index.exhaustive import exhaustive_index
 from retrieval.index.files import IndexFileError
+from retrieval.index.fingerprint_files import FingerprintSettings
+from retrieval.index.fingerprint_index import FingerprintIndex
 from retrieval.index.hamming import HammingIndex
+from retrieval.index.hash_table import Buckets, HashTable, TableSearch
 from retrieval.index.inverted import InvertedIndex
 from retrieval.index.multi_index import InvertedMultiIndex
+from retrieval.index.nearest import nearest_by_inner_product
+from retrieval.index.no_match import NoMatch
+from retrieval.index.probing import BudgetProbing, Probes, Probing, Projection, WidthProbing
+from retrieval.index.sequence_search import Match, SequenceSearch, search_sequences
+from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
 
 __all__ = [
     "AsymmetricIndex",
+    "Buckets",
+    "BudgetProbing",
     "CellIndex",
     "ExactIndex",
+    "FingerprintIndex",
+    "FingerprintSettings",
+    "FloatRows",
     "HammingIndex",
+    "HashTable",
     "Index",
     "IndexFileError",
     "InvertedIndex",
     "InvertedMultiIndex",
+    "Match",
+    "NoMatch",
+    "Probes",
+    "Probing",
+    "ProductRows",
+    "Projection",
     "Ranking",
+    "SequenceSearch",
+    "TableSearch",
+    "VectorRows",
+    "WidthProbing",
     "exhaustive_index",
+    "nearest_by_inner_product",
     "nearest_candidates",
     "rank_candidates_first",
+    "search_sequences",
 ]

@@ -1,0 +1,230 @@
+"""The folder of a fingerprint index.
+
+index.json               what the index is and which shards it has: replaced atomically, with each change's generation
+quantizer.safetensors    product quantizer of the vectors, where they are quantized
+no_match-000007.npz      scores of absent queries, as of generation 7
+shards/000003/           never changed once it is there:
+    vectors.bin          one row an item
+    bucket_codes.npy     int32, ascending; with bucket_starts.npy (int64) and positions.npy (int32) the hash table
+    track_counts.npy     int64, items of each track
+    track_names.json     in the same order
+writer.lock              held by the one process that changes the index
+
+A reader maps the shards that one index.json names and keeps them, whatever a writer does meanwhile: a file that is
+deleted lives on as long as it is mapped.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval.index.files import IndexFileError
+
+FORMAT_VERSION = 1
+MANIFEST = "index.json"
+QUANTIZER = "quantizer.safetensors"
+SHARDS = "shards"
+_KIND = "FingerprintIndex"
+_CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file must be: its size in bytes and CRC-32."""
+
+    num_bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """One shard.
+
+    Attributes:
+        name: Of its folder.
+        num_items: Fingerprints in it, removed ones too.
+        removed: Numbers of its tracks that count as removed.
+        files: Its files by name.
+    """
+
+    name: str
+    num_items: int
+    removed: tuple[int, ...]
+    files: dict[str, FileRecord]
+
+
+@dataclass(frozen=True)
+class FingerprintSettings:
+    """What all fingerprints of an index share.
+
+    Attributes:
+        dim: Size of a vector.
+        hop_seconds: Time from one fingerprint of a track to the next.
+        segment_seconds: Length of what a fingerprint is of.
+        storage: float32, float16, or product: quantized.
+        width: r of section 3.3: an item is under every code within it, at most 4096, those of the bits nearest
+            their sign change; None for its own code only.
+    """
+
+    dim: int
+    hop_seconds: float = 0.1
+    segment_seconds: float = 1.0
+    storage: str = "float16"
+    width: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dim < 1 or not min(self.hop_seconds, self.segment_seconds) > 0:
+            raise ValueError(
+                "Expected at least one dimension, and a hop and segments longer than 0 s; got "
+                f"{self.dim}, {self.hop_seconds} s and {self.segment_seconds} s."
+            )
+        if self.storage not in ("float32", "float16", "product"):
+            raise ValueError(f"Expected float32, float16 or product as storage; got {self.storage!r}.")
+
+
+@dataclass(frozen=True)
+class FingerprintManifest:
+    """What index.json says.
+
+    Attributes:
+        settings: Of all fingerprints.
+        projection_check: z of fixed vectors, by which another hash than the one it was built with is noticed.
+        generation: Number of changes so far.
+        last_shard: Number of the last shard that was ever made.
+        shards: In order of their items.
+        files: Other files by name.
+    """
+
+    settings: FingerprintSettings
+    projection_check: list[list[float]]
+    generation: int = 0
+    last_shard: int = 0
+    shards: tuple[ShardRecord, ...] = ()
+    files: dict[str, FileRecord] = field(default_factory=dict)
+
+
+def write_manifest(folder: Path, manifest: FingerprintManifest) -> None:
+    """Replace index.json; whoever reads it sees the earlier one or this one, whole."""
+    text = json.dumps({"version": FORMAT_VERSION, "kind": _KIND, **asdict(manifest)})
+    partial = folder / f".{MANIFEST}.{os.getpid()}"
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / MANIFEST)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
+    """Read index.json.
+
+    Raises:
+        IndexFileError: If it is missing, damaged, of a later version, or of another kind of index.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise IndexFileError(f"{folder}: expected a fingerprint index, found no {MANIFEST}. Create one first.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        version, kind = int(found["version"]), str(found["kind"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise IndexFileError(
+            f"{path}: expected a description of an index, found none ({error!r}). Build it again."
+        ) from error
+    if version > FORMAT_VERSION or kind != _KIND:
+        raise IndexFileError(
+            f"{path}: expected {_KIND} of version {FORMAT_VERSION} or earlier, found {kind} of version {version}. "
+            "Update this project, or open it with Index.load."
+        )
+    try:
+        return _to_manifest(found)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise IndexFileError(
+            f"{path}: expected a complete description, found a part ({error!r}). Build it again."
+        ) from error
+
+
+def record_file(path: Path) -> FileRecord:
+    """Read a file for its size and checksum."""
+    crc32, num_bytes = 0, 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            crc32, num_bytes = zlib.crc32(chunk, crc32), num_bytes + len(chunk)
+    return FileRecord(num_bytes, crc32)
+
+
+def check_size(path: Path, record: FileRecord) -> None:
+    """Check that a file is there and as long as it was.
+
+    Raises:
+        IndexFileError: If it is not.
+    """
+    found = path.stat().st_size if path.is_file() else "no file"
+    if found != record.num_bytes:
+        raise IndexFileError(
+            f"{path}: expected {record.num_bytes} bytes, found {found}. Copy it again, or build the index again."
+        )
+
+
+def check_content(path: Path, record: FileRecord) -> None:
+    """Check size and checksum of a file, which reads it.
+
+    Raises:
+        IndexFileError: If they are others.
+    """
+    check_size(path, record)
+    found = record_file(path).crc32
+    if found != record.crc32:
+        raise IndexFileError(
+            f"{path}: expected checksum {record.crc32:08x}, found {found:08x}. Copy it again, or build the index again."
+        )
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes the index, and keep others from it; gone with the process."""
+    with (folder / "writer.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def delete_unlisted(folder: Path, manifest: FingerprintManifest) -> None:
+    """Delete shards and files that index.json names no more, and what a writer that died left behind."""
+    listed = {shard.name for shard in manifest.shards}
+    for path in (folder / SHARDS).iterdir():
+        if path.name not in listed:
+            shutil.rmtree(path)
+    for path in folder.glob("no_match-*.npz"):
+        if path.name not in manifest.files:
+            path.unlink()
+
+
+def _to_manifest(found: dict[str, Any]) -> FingerprintManifest:
+    shards = tuple(
+        ShardRecord(str(shard["name"]), int(shard["num_items"]), tuple(map(int, shard["removed"])), _to_files(shard))
+        for shard in found["shards"]
+    )
+    check = [[float(value) for value in row] for row in found["projection_check"]]
+    return FingerprintManifest(
+        FingerprintSettings(**found["settings"]),
+        check,
+        int(found["generation"]),
+        int(found["last_shard"]),
+        shards,
+        _to_files(found),
+    )
+
+
+def _to_files(found: dict[str, Any]) -> dict[str, FileRecord]:
+    return {
+        str(name): FileRecord(int(record["num_bytes"]), int(record["crc32"])) for name, record in found["files"].items()
+    }

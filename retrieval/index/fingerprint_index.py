@@ -1,0 +1,314 @@
+"""An index of tracks on disk: fingerprints in shards, which readers keep while a writer adds, removes and merges."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from retrieval.codes import ProductQuantizer, save_coder
+from retrieval.index.files import IndexFileError
+from retrieval.index.fingerprint_files import (
+    QUANTIZER,
+    SHARDS,
+    FingerprintManifest,
+    FingerprintSettings,
+    ShardRecord,
+    check_content,
+    delete_unlisted,
+    read_fingerprint_manifest,
+    record_file,
+    write_manifest,
+    writer_lock,
+)
+from retrieval.index.fingerprint_shard import ShardWriter, tracks_in_batches, writing_shard
+from retrieval.index.fingerprint_snapshot import Snapshot, check_projection, read_snapshot
+from retrieval.index.hash_table import TableSearch
+from retrieval.index.no_match import NoMatch
+from retrieval.index.probing import BudgetProbing, Probing, Projection, WidthProbing
+
+# vectors encoded and hashed at once
+_CHUNK_ITEMS = 16_384
+
+
+class FingerprintIndex:
+    """Fingerprints of tracks, searched through a hash table; made by `create` and `open`.
+
+    An item's id is its number in the index, tracks one after another in order of `track_names`; removed tracks keep
+    their ids and are not found. Compaction numbers items anew. A reader sees the index as it was when it was opened or
+    last reloaded; whoever changes it sees the change at once. Changes of several processes wait for each other.
+
+    Attributes:
+        folder: Where it lies.
+        projection: Maps vectors to z; shared with the caller and not changed.
+        track_names: All tracks, removed ones too.
+        track_starts: Id of each track's first item, and the number of items at last; int64.
+        is_removed: Of each track.
+        no_match: Calibration of `set_no_match`; None where there is none.
+    """
+
+    def __init__(self, folder: Path, projection: Projection) -> None:
+        self.folder, self.projection = folder, projection
+        self._take(read_snapshot(folder, projection))
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        projection: Projection,
+        settings: FingerprintSettings,
+        quantizer: ProductQuantizer | None = None,
+    ) -> "FingerprintIndex":
+        """Make an empty index.
+
+        Args:
+            folder: Must not exist, or be empty; its parent is made if it is not there.
+            projection: Maps vectors of `settings.dim` to z.
+            settings: Of all fingerprints.
+            quantizer: Fitted; where `settings.storage` is product, and only then.
+
+        Raises:
+            IndexFileError: If there is something in the folder's place.
+            ValueError: If the quantizer is missing, of another dimension, or not asked for.
+            RuntimeError: If the quantizer is not fitted.
+        """
+        if (settings.storage == "product") != (quantizer is not None):
+            raise ValueError(f"Expected a quantizer where storage is product, and only there; got {settings.storage}.")
+        if quantizer is not None:
+            quantizer.check_is_fitted()
+            if quantizer.dim != settings.dim:
+                raise ValueError(f"Expected a quantizer of {settings.dim} dimensions; got {quantizer.dim}.")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise IndexFileError(f"{folder}: expected no folder or an empty one, found something. Choose another.")
+        (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+        manifest = FingerprintManifest(settings, check_projection(projection, settings.dim))
+        if quantizer is not None:
+            save_coder(quantizer, folder / QUANTIZER)
+            manifest = replace(manifest, files={QUANTIZER: record_file(folder / QUANTIZER)})
+        write_manifest(folder, manifest)
+        return cls(folder, projection)
+
+    @classmethod
+    def open(cls, folder: Path, projection: Projection) -> "FingerprintIndex":
+        """Open an index; vectors and tables are mapped and read as searches need them.
+
+        Raises:
+            IndexFileError: If a file is missing, damaged or of a later version, or it was built with another hash.
+        """
+        return cls(folder, projection)
+
+    def __len__(self) -> int:
+        return int(self.track_starts[-1])
+
+    @property
+    def settings(self) -> FingerprintSettings:
+        """What all fingerprints share."""
+        return self._snapshot.manifest.settings
+
+    @property
+    def generation(self) -> int:
+        """Number of changes so far."""
+        return self._snapshot.manifest.generation
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def bytes_per_item(self) -> float:
+        """Bytes on disk of one item, tables and all; 0 where there are none."""
+        return self.num_bytes / len(self) if len(self) else 0.0
+
+    def reload(self) -> bool:
+        """Take in what others changed; whether they did."""
+        if read_fingerprint_manifest(self.folder).generation == self.generation:
+            return False
+        self._take(read_snapshot(self.folder, self.projection))
+        return True
+
+    def verify(self) -> None:
+        """Read all files and compare their checksums.
+
+        Raises:
+            IndexFileError: If one is damaged.
+        """
+        for name, record in self._snapshot.manifest.files.items():
+            check_content(self.folder / name, record)
+        for shard in self._snapshot.shards:
+            shard.verify()
+
+    def add(self, tracks: Iterable[tuple[str, Float[Tensor, "_item feature"]]]) -> None:
+        """Add tracks, as one shard: all of them, or none where an error is raised.
+
+        Args:
+            tracks: Names and fingerprints, `hop_seconds` apart; taken one by one and not kept.
+
+        Raises:
+            ValueError: If a name is in the index or there twice, a track has no fingerprint, or vectors don't fit.
+        """
+        with writer_lock(self.folder):
+            self.reload()
+            number = self._snapshot.manifest.last_shard + 1
+            with writing_shard(self.folder, number, self._snapshot.rows) as (writer, records):
+                for names, vectors in tracks_in_batches(tracks, self._snapshot.live_names(), _CHUNK_ITEMS):
+                    writer.add_tracks(names, [len(of_track) for of_track in vectors])
+                    for chunk in torch.cat(vectors).split(_CHUNK_ITEMS):
+                        self._write_items(writer, chunk)
+            self._commit(shards=(*self._snapshot.manifest.shards, *records), last_shard=number)
+
+    def remove(self, track_names: Iterable[str]) -> None:
+        """Remove tracks; their bytes stay until `compact`.
+
+        Raises:
+            ValueError: If one is not in the index, which is then as it was.
+        """
+        with writer_lock(self.folder):
+            self.reload()
+            wanted = set(track_names)
+            missing = sorted(wanted - self._snapshot.live_names())
+            if missing:
+                raise ValueError(f"Expected names of tracks in the index; {missing[0]!r} is not there.")
+            shards = []
+            for shard in self._snapshot.shards:
+                gone = [number for number, name in enumerate(shard.track_names) if name in wanted]
+                shards.append(replace(shard.record, removed=tuple(sorted({*shard.record.removed, *gone}))))
+            self._commit(shards=tuple(shards))
+
+    def compact(self) -> None:
+        """Write all shards as one, without the tracks that were removed; ids change."""
+        with writer_lock(self.folder):
+            self.reload()
+            number = self._snapshot.manifest.last_shard + 1
+            with writing_shard(self.folder, number, self._snapshot.rows) as (writer, records):
+                for shard in self._snapshot.shards:
+                    shard.copy_live(writer)
+            self._commit(shards=tuple(records), last_shard=number)
+
+    def merge(self, other: "FingerprintIndex") -> None:
+        """Take in the shards of another index, which keeps them.
+
+        Raises:
+            ValueError: If it has other settings, another hash or quantizer, or a track of the same name.
+        """
+        with writer_lock(self.folder):
+            self.reload()
+            self._check_mergeable(other)
+            number, added = self._snapshot.manifest.last_shard, list[ShardRecord]()
+            for shard in other._snapshot.shards:
+                number += 1
+                place = self.folder / SHARDS / f"{number:06d}"
+                shutil.rmtree(place, ignore_errors=True)
+                shutil.copytree(shard.folder, place)
+                added.append(replace(shard.record, name=place.name))
+            self._commit(shards=(*self._snapshot.manifest.shards, *added), last_shard=number)
+
+    def set_no_match(self, no_match: NoMatch) -> None:
+        """Keep a calibration with the index, in place of an earlier one."""
+        with writer_lock(self.folder):
+            self.reload()
+            name = f"no_match-{self.generation + 1:06d}.npz"
+            no_match.save(self.folder / name)
+            files = {
+                kept: record
+                for kept, record in self._snapshot.manifest.files.items()
+                if not kept.startswith("no_match-")
+            }
+            self._commit(files={**files, name: record_file(self.folder / name)})
+
+    def search(
+        self, queries: Float[Tensor, "query feature"], num_items: int, probing: Probing | None = None
+    ) -> TableSearch:
+        """Score the items of the buckets visited, by inner product, in all shards.
+
+        Args:
+            queries: Fingerprints.
+            num_items: Items to return a query.
+            probing: Which buckets to visit; None for the paper's width of 1.25.
+
+        Raises:
+            ValueError: If `num_items` is under 1, queries don't fit, or one has too many codes.
+        """
+        if num_items < 1:
+            raise ValueError(f"A search returns at least one item; got {num_items}.")
+        prepared = self.prepare(queries)
+        with torch.no_grad():
+            probes = (probing or WidthProbing(1.25)).probe(self.projection.project(queries))
+        item_ids = np.full((len(queries), num_items), -1, dtype=np.int64)
+        scores = np.full((len(queries), num_items), -np.inf, dtype=np.float32)
+        num_evaluated = torch.zeros(len(queries), dtype=torch.long)
+        for start, shard in zip(self._shard_starts, self._snapshot.shards, strict=False):
+            found = shard.table.search_probes(prepared, num_items, probes, shard.is_alive)
+            num_evaluated += found.num_evaluated
+            of_shard = found.item_ids.numpy()
+            item_ids = np.hstack([item_ids, np.where(of_shard < 0, -1, of_shard + start)])
+            scores = np.hstack([scores, found.scores.numpy()])
+            order = np.lexsort((item_ids, -scores), axis=1)[:, :num_items]
+            item_ids = np.take_along_axis(item_ids, order, axis=1)
+            scores = np.take_along_axis(scores, order, axis=1)
+        return TableSearch(torch.from_numpy(item_ids), torch.from_numpy(scores), num_evaluated, probes.counts.cpu())
+
+    def prepare(self, queries: Float[Tensor, "query feature"]) -> np.ndarray:
+        """Return queries as `score_pairs` takes them.
+
+        Raises:
+            ValueError: If they have another size than the index's vectors, or one is not finite.
+        """
+        return self._snapshot.rows.prepare(queries)
+
+    def score_pairs(self, prepared: np.ndarray, owners: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+        """Return the inner product of each pair of a query and an item, float32.
+
+        Args:
+            prepared: Queries, of `prepare`.
+            owners: Number of a pair's query; int64.
+            item_ids: Of the pair's item; int64.
+        """
+        scores = np.empty(len(item_ids), dtype=np.float32)
+        owner_shard = np.searchsorted(self._shard_starts, item_ids, side="right") - 1
+        for number, shard in enumerate(self._snapshot.shards):
+            chosen = np.flatnonzero(owner_shard == number)
+            positions = item_ids[chosen] - self._shard_starts[number]
+            scores[chosen] = self._snapshot.rows.score_pairs(shard.table.vectors, prepared, owners[chosen], positions)
+        return scores
+
+    def tracks_of(self, item_ids: Int[Tensor, " item"]) -> Int[Tensor, " item"]:
+        """Return the number of each item's track."""
+        return torch.searchsorted(torch.from_numpy(self.track_starts), item_ids.contiguous(), right=True) - 1
+
+    def _write_items(self, writer: ShardWriter, vectors: Tensor) -> None:
+        width = self.settings.width
+        placing = BudgetProbing(1) if width is None else WidthProbing(width, on_excess="nearest")
+        with torch.no_grad():
+            probes = placing.probe(self.projection.project(vectors))
+        positions = torch.repeat_interleave(probes.counts.cpu())
+        writer.add_items(self._snapshot.rows.encode(vectors), probes.codes.cpu().numpy(), positions.numpy())
+
+    def _check_mergeable(self, other: "FingerprintIndex") -> None:
+        if not self._snapshot.is_like(other._snapshot):
+            raise ValueError(
+                f"Only indexes of one hash, quantizer and settings can be merged; got {self.settings} and "
+                f"{other.settings}. Build both alike."
+            )
+        shared = self._snapshot.live_names() & other._snapshot.live_names()
+        if shared:
+            raise ValueError(f"Expected other tracks; {min(shared)!r} is in both. Remove it from one.")
+
+    def _commit(self, **changes: object) -> None:
+        """Make a change visible, and delete what it made superfluous."""
+        manifest = replace(self._snapshot.manifest, generation=self.generation + 1, **changes)  # type: ignore[arg-type]
+        write_manifest(self.folder, manifest)
+        self._take(read_snapshot(self.folder, self.projection))
+        delete_unlisted(self.folder, manifest)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._snapshot, self.no_match, shards = snapshot, snapshot.no_match, snapshot.shards
+        self._shard_starts = np.cumsum([0, *map(len, shards)])
+        self.track_names = [name for shard in shards for name in shard.track_names]
+        self.is_removed = np.concatenate([np.empty(0, dtype=bool), *(shard.is_removed for shard in shards)])
+        counts = np.concatenate([np.zeros(1, dtype=np.int64), *(shard.track_counts for shard in shards)])
+        self.track_starts = np.cumsum(counts)

@@ -1,0 +1,203 @@
+"""A part of a fingerprint index that is written once: whole tracks, their vectors and their hash table."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from retrieval.index.files import IndexFileError
+from retrieval.index.fingerprint_files import SHARDS, ShardRecord, check_content, check_size, record_file
+from retrieval.index.hash_table import Buckets, HashTable
+from retrieval.index.probing import Projection
+from retrieval.index.vector_rows import VectorRows
+
+_VECTORS = "vectors.bin"
+_ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32}
+_COPIED_ITEMS = 65_536
+_COUNTS, _NAMES = "track_counts.npy", "track_names.json"
+
+
+class Shard:
+    """A shard as it lies on disk; vectors and table are mapped and read as searches need them.
+
+    Args:
+        folder: Of the index.
+        record: What index.json says of it.
+        projection: Maps vectors to z.
+        rows: How vectors are stored.
+
+    Raises:
+        IndexFileError: If a file is missing or damaged; of vectors and table, only the sizes are looked at.
+    """
+
+    def __init__(self, folder: Path, record: ShardRecord, projection: Projection, rows: VectorRows) -> None:
+        self.folder, self.record = folder / SHARDS / record.name, record
+        for name in (_VECTORS, _COUNTS, _NAMES, *(f"{array}.npy" for array in _ARRAYS)):
+            if name not in record.files:
+                raise IndexFileError(f"{self.folder / name}: expected in the index, found no entry. Build it again.")
+            check = check_content if name in (_COUNTS, _NAMES) else check_size
+            check(self.folder / name, record.files[name])
+        codes, starts, positions = (_map_array(self.folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items())
+        shape = record.num_items, rows.width
+        if record.files[_VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
+            raise IndexFileError(f"{self.folder / _VECTORS}: expected {shape[0]} x {shape[1]} numbers. Build it again.")
+        # "c": private pages, that torch and faiss take for writable; nobody writes
+        vectors = np.asarray(np.memmap(self.folder / _VECTORS, rows.dtype, "c", shape=shape))
+        self.table = HashTable(projection, rows, vectors, Buckets(codes, starts, positions, record.num_items))
+        self.track_names: list[str] = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
+        self.track_counts: np.ndarray = np.load(self.folder / _COUNTS)
+        self.is_removed = np.zeros(len(self.track_names), dtype=bool)
+        self.is_removed[list(record.removed)] = True
+        # whether an item may be found; None where all may
+        self.is_alive = ~np.repeat(self.is_removed, self.track_counts) if record.removed else None
+
+    def __len__(self) -> int:
+        return self.record.num_items
+
+    def live_names(self) -> list[str]:
+        """Return the names of the tracks that are not removed."""
+        return [name for name, is_removed in zip(self.track_names, self.is_removed, strict=True) if not is_removed]
+
+    def copy_live(self, writer: "ShardWriter") -> None:
+        """Append what is not removed to another shard."""
+        is_alive = np.ones(len(self), dtype=bool) if self.is_alive is None else self.is_alive
+        codes, positions = self.table.buckets.pairs()
+        is_kept = is_alive[positions]
+        writer.add_tracks(self.live_names(), self.track_counts[~self.is_removed].tolist())
+        first, no_entry = writer.num_items, np.empty(0, dtype=np.int64)
+        for start in range(0, len(self), _COPIED_ITEMS):
+            part = slice(start, start + _COPIED_ITEMS)
+            writer.add_items(self.table.vectors[part][is_alive[part]], no_entry, no_entry)
+        moved = np.cumsum(is_alive)[positions[is_kept]] - 1 - (writer.num_items - first)
+        writer.add_items(self.table.vectors[:0], codes[is_kept], moved)
+
+    def verify(self) -> None:
+        """Read all files and compare their checksums.
+
+        Raises:
+            IndexFileError: If one is damaged.
+        """
+        for name, record in self.record.files.items():
+            check_content(self.folder / name, record)
+
+
+class ShardWriter:
+    """Takes in tracks; see `writing_shard`."""
+
+    def __init__(self, folder: Path, rows: VectorRows) -> None:
+        self._folder = folder
+        self._rows = rows
+        self._file = (folder / _VECTORS).open("wb")
+        self._codes: list[np.ndarray] = []
+        self._positions: list[np.ndarray] = []
+        self.num_items = 0
+        self.track_names: list[str] = []
+        self.track_counts: list[int] = []
+
+    def add_tracks(self, names: list[str], counts: list[int]) -> None:
+        """Name the tracks that items belong to, in the order of items."""
+        self.track_names += names
+        self.track_counts += counts
+
+    def add_items(self, vectors: np.ndarray, codes: np.ndarray, positions: np.ndarray) -> None:
+        """Append items.
+
+        Args:
+            vectors: Encoded rows.
+            codes: Codes of the entries of the hash table.
+            positions: Positions of the entries' items, counted from the first of these items.
+        """
+        np.ascontiguousarray(vectors, dtype=self._rows.dtype).tofile(self._file)
+        self._codes.append(codes.astype(np.int32))
+        self._positions.append((positions + self.num_items).astype(np.int32))
+        self.num_items += len(vectors)
+
+    def close(self) -> None:
+        """Stop writing vectors."""
+        self._file.close()
+
+    def finish(self) -> None:
+        """Write everything but the vectors."""
+        self.close()
+        codes, positions = np.concatenate(self._codes), np.concatenate(self._positions)
+        self._codes, self._positions = [], []
+        buckets = Buckets.from_pairs(codes, positions, self.num_items)
+        for name, array in zip(_ARRAYS, (buckets.codes, buckets.starts, buckets.positions), strict=True):
+            np.save(self._folder / f"{name}.npy", array)
+        np.save(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
+        (self._folder / _NAMES).write_text(json.dumps(self.track_names), encoding="utf-8")
+
+
+@contextmanager
+def writing_shard(folder: Path, number: int, rows: VectorRows) -> Iterator[tuple[ShardWriter, list[ShardRecord]]]:
+    """Write a shard aside and move it to its place on leaving, unless it is empty or something was raised.
+
+    Args:
+        folder: Of the index.
+        number: Of the shard.
+        rows: How vectors are stored.
+
+    Yields:
+        What takes tracks in, and a list that on leaving gets the record for index.json, where there is one.
+    """
+    name = f"{number:06d}"
+    partial = folder / SHARDS / f".{name}.new"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    writer = ShardWriter(partial, rows)
+    records: list[ShardRecord] = []
+    try:
+        yield writer, records
+        if writer.num_items:
+            writer.finish()
+            files = {path.name: record_file(path) for path in sorted(partial.iterdir())}
+            place = folder / SHARDS / name
+            shutil.rmtree(place, ignore_errors=True)  # of a writer that died before it was listed
+            partial.replace(place)
+            records.append(ShardRecord(name, writer.num_items, (), files))
+    finally:
+        writer.close()
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def tracks_in_batches(
+    tracks: Iterable[tuple[str, Tensor]], known: set[str], num_items: int
+) -> Iterator[tuple[list[str], list[Tensor]]]:
+    """Check tracks and put as many together as have `num_items` vectors.
+
+    Args:
+        tracks: Names and vectors.
+        known: Names that can't be taken.
+        num_items: Vectors of a batch; the last has fewer.
+
+    Raises:
+        ValueError: If a name is known or there twice, or a track has no vector.
+    """
+    names, vectors, seen = list[str](), list[Tensor](), set(known)
+    for name, of_track in tracks:
+        if name in seen:
+            raise ValueError(f"Expected tracks that are not in the index; {name!r} is. Remove it before.")
+        if len(of_track) == 0:
+            raise ValueError(f"Expected a fingerprint a track at least; {name!r} has none. Leave it out.")
+        seen.add(name)
+        names.append(name)
+        vectors.append(of_track)
+        if sum(map(len, vectors)) >= num_items:
+            yield names, vectors
+            names, vectors = [], []
+    if names:
+        yield names, vectors
+
+
+def _map_array(path: Path, dtype: type) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise IndexFileError(f"{path}: expected an array, found a damaged file ({error}). Build it again.") from error
+    if array.dtype != dtype or array.ndim != 1:
+        raise IndexFileError(f"{path}: expected a row of {np.dtype(dtype)}, found {array.ndim} axes of {array.dtype}.")
+    return np.asarray(array)

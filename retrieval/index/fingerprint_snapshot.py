@@ -1,0 +1,109 @@
+"""What a reader holds of a fingerprint index: the shards that one index.json names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from retrieval.codes import ProductQuantizer, load_coder
+from retrieval.index.coder import has_equal_state
+from retrieval.index.files import IndexFileError
+from retrieval.index.fingerprint_files import (
+    MANIFEST,
+    QUANTIZER,
+    FingerprintManifest,
+    check_content,
+    read_fingerprint_manifest,
+)
+from retrieval.index.fingerprint_shard import Shard
+from retrieval.index.no_match import NoMatch
+from retrieval.index.probing import Projection
+from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
+
+_CHECK_VECTORS = 4
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of an index at one generation.
+
+    Attributes:
+        manifest: What index.json said.
+        rows: How vectors are stored.
+        shards: In order of their items.
+        no_match: Calibration; None where there is none.
+    """
+
+    manifest: FingerprintManifest
+    rows: VectorRows
+    shards: tuple[Shard, ...]
+    no_match: NoMatch | None
+
+    def is_like(self, other: "Snapshot") -> bool:
+        """Whether both have one hash, quantizer and settings, so that their shards fit together."""
+        ours, theirs = self.manifest, other.manifest
+        return (
+            ours.settings == theirs.settings
+            and _is_same_hash(ours.projection_check, theirs.projection_check)
+            and _has_equal_rows(self.rows, other.rows)
+        )
+
+    def live_names(self) -> set[str]:
+        """Return the names of the tracks that are not removed."""
+        return {name for shard in self.shards for name in shard.live_names()}
+
+
+def read_snapshot(folder: Path, projection: Projection) -> Snapshot:
+    """Open all that index.json names; again where a writer deleted some of it in between.
+
+    Raises:
+        IndexFileError: If a file is missing, damaged or of a later version, or the hash is another one.
+    """
+    while True:
+        manifest = read_fingerprint_manifest(folder)
+        try:
+            return _open_files(folder, manifest, projection)
+        except (IndexFileError, FileNotFoundError):
+            if read_fingerprint_manifest(folder).generation == manifest.generation:
+                raise
+
+
+def _open_files(folder: Path, manifest: FingerprintManifest, projection: Projection) -> Snapshot:
+    settings = manifest.settings
+    check = check_projection(projection, settings.dim)
+    if not _is_same_hash(check, manifest.projection_check):
+        raise IndexFileError(
+            f"{folder / MANIFEST}: expected the hash that the index was built with, found another. Use its checkpoint, "
+            "or build the index again."
+        )
+    for name, record in manifest.files.items():
+        check_content(folder / name, record)
+    rows: VectorRows
+    if settings.storage == "product":
+        quantizer = load_coder(folder / QUANTIZER)
+        assert isinstance(quantizer, ProductQuantizer)  # its checksum is right
+        rows = ProductRows(quantizer)
+    else:
+        rows = FloatRows(settings.dim, "float32" if settings.storage == "float32" else "float16")
+    shards = tuple(Shard(folder, record, projection, rows) for record in manifest.shards)
+    calibrations = [name for name in manifest.files if name.startswith("no_match-")]
+    return Snapshot(manifest, rows, shards, NoMatch.load(folder / calibrations[0]) if calibrations else None)
+
+
+def check_projection(projection: Projection, dim: int) -> list[list[float]]:
+    """Return z of a few fixed vectors, which tells hashes apart."""
+    vectors = torch.randn(_CHECK_VECTORS, dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        z: list[list[float]] = projection.project(torch.nn.functional.normalize(vectors, dim=1)).double().tolist()
+    return z
+
+
+def _is_same_hash(ours: list[list[float]], theirs: list[list[float]]) -> bool:
+    return np.shape(ours) == np.shape(theirs) and np.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def _has_equal_rows(ours: VectorRows, theirs: VectorRows) -> bool:
+    if isinstance(ours, ProductRows) and isinstance(theirs, ProductRows):
+        return has_equal_state(ours.quantizer, theirs.quantizer)
+    return type(ours) is type(theirs)
