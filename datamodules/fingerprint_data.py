@@ -1,0 +1,336 @@
+"""What every corpus of tracks shares: decoded audio, noise, rooms, the split, and loaders for fingerprints.
+
+A batch is a dict of tensors; C, O, D and L are the samples of context, offset, segment and query, R those of a room.
+
+    to train on  waveform       float32 [batch, C + O + D + O]  the segment is at C + O; zeros outside its track
+                 noise          float32 [batch, D]              never silent, of any level
+                 room           float32 [batch, R]              impulse response, direct sound 1 at sample 0
+                 item_index     int64 [batch]                   position in the epoch
+
+    queries      waveform       float32 [batch, C + L]          the query is the last L
+                 noise          float32 [batch, L]              zeros without noise
+                 room           float32 [batch, R]              an impulse without room
+                 snr_db         float32 [batch]                 0 without noise
+                 has_noise, has_room  bool [batch]
+                 condition      int64 [batch]                   position in `conditions`
+                 track          int64 [batch]                   position in `track_names`
+                 start_seconds  float64 [batch]                 where the query begins in its track
+                 is_repeated    bool [batch]                    it occurs elsewhere in its track, see `repeats.py`
+                 item_index     int64 [batch]                   conditions one after another
+
+    database     waveform       float32 [batch, D]
+                 track          int64 [batch]
+                 start_seconds  float64 [batch]
+                 item_index     int64 [batch]                   tracks one after another
+
+Past 300 lines because options are written out with their meaning.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.clips import OnBadAudio
+from datamodules.errors import SplitError
+from datamodules.feature_dataset import pass_batch
+from datamodules.fingerprint_datasets import DatabaseSegments, Queries, SegmentShape, TrainSegments
+from datamodules.noise import NoiseFiles, NoiseOptions, NoisePool, find_noise
+from datamodules.pcm_store import open_or_make_store
+from datamodules.query_conditions import Passages, QueryOptions, draw_passages, list_conditions
+from datamodules.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.rooms import RoomOptions, RoomSet, open_rooms
+from datamodules.segments import SegmentGrid, count_segments, make_grid
+from datamodules.streamed_audio import StreamedAudio
+from datamodules.tracks import Track, TrackAudio, TrackRoles, assign_roles
+
+_logger = logging.getLogger(__name__)
+
+MUSAN_NOISE = NoiseOptions()
+SIMULATED_ROOMS = RoomOptions()
+PAPER_QUERIES = QueryOptions()
+
+
+class FingerprintDataModule(pl.LightningDataModule, ABC):
+    """Serve segments of tracks with noise and rooms to distort them with, queries, and the database they are found in.
+
+    A corpus says where its tracks are, and which are trained on and indexed.
+
+    Args:
+        name: What to call numbers measured on this copy; None is the corpus's own name.
+        cache_dir: Folder of decoded audio and of simulated rooms.
+        cache: Whether tracks are decoded once, to 2 bytes a sample (115 MB an hour at 16 kHz); otherwise what is wanted
+            is decoded each time, at some ten times the cost.
+        batch_size: Segments a batch, on each process; each makes a pair once it is distorted.
+        eval_batch_size: Queries, or segments of the database, a batch.
+        segments_per_epoch: Segments trained on in an epoch, over all processes; None takes `segments_per_track`.
+        segments_per_track: Segments of each track trained on in an epoch.
+        sample_rate_hz: Rate of all audio; files of another rate are resampled.
+        segment_seconds: Length of a segment.
+        context_seconds: Served before segments and queries, for reverberation to come from.
+        max_offset_seconds: Served on both sides of segments to train on.
+        hop_seconds: From segment to segment of the database.
+        query_seconds: Length of a query.
+        queries_per_condition: Test queries of each condition.
+        val_share: Share of the tracks to train on that validation gets; 0 is no validation.
+        seed: Seed of training segments and of the tracks for validation.
+        on_bad_audio: `skip` lists tracks that can't be decoded and leaves them out; `raise` stops at the first.
+        num_workers: Processes that fetch batches.
+        noise: Noise to train and to test with.
+        rooms: Rooms to train and to test with.
+        queries: Conditions that queries are asked under.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        cache_dir: str = "cache",
+        cache: bool = True,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        segments_per_epoch: int | None = None,
+        segments_per_track: int = 10,
+        sample_rate_hz: int = 16_000,
+        segment_seconds: float = 1.0,
+        context_seconds: float = 1.0,
+        max_offset_seconds: float = 0.05,
+        hop_seconds: float = 0.1,
+        query_seconds: float = 1.0,
+        queries_per_condition: int = 1000,
+        val_share: float = 0.05,
+        seed: int = 0,
+        on_bad_audio: OnBadAudio = "skip",
+        num_workers: int = 0,
+        noise: NoiseOptions = MUSAN_NOISE,
+        rooms: RoomOptions = SIMULATED_ROOMS,
+        queries: QueryOptions = PAPER_QUERIES,
+    ) -> None:
+        super().__init__()
+        if not 0 <= val_share < 1:
+            raise SplitError(f"val_share must be at least 0 and below 1; got {val_share}. Try 0.05.")
+        if min(segment_seconds, hop_seconds, query_seconds) <= 0 or min(context_seconds, max_offset_seconds) < 0:
+            raise SplitError(
+                "segment_seconds, hop_seconds and query_seconds must be above 0, context_seconds and "
+                f"max_offset_seconds not below; got {segment_seconds}, {hop_seconds}, {query_seconds}, "
+                f"{context_seconds} and {max_offset_seconds}. Leave them out for 1, 0.1, 1, 1 and 0.05."
+            )
+        self.name = name
+        self.cache_dir = Path(cache_dir)
+        self.cache = cache
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.segments_per_epoch = segments_per_epoch
+        self.segments_per_track = segments_per_track
+        self.sample_rate_hz = sample_rate_hz
+        self.segment_seconds = segment_seconds
+        self.context_seconds = context_seconds
+        self.max_offset_seconds = max_offset_seconds
+        self.hop_seconds = hop_seconds
+        self.query_seconds = query_seconds
+        self.queries_per_condition = queries_per_condition
+        self.val_share = val_share
+        self.seed = seed
+        self.on_bad_audio: OnBadAudio = on_bad_audio
+        self.num_workers = num_workers
+        self.noise = noise
+        self.rooms = rooms
+        self.queries = queries
+        self._tracks: list[Track] | None = None
+        self._audio: TrackAudio | None = None
+        self._roles: TrackRoles | None = None
+        self._noise_pools: dict[str, NoisePool] = {}
+        self._room_sets: dict[str, RoomSet] = {}
+        self._passages: Passages | None = None
+
+    # What a corpus defines.
+
+    @property
+    @abstractmethod
+    def corpus_name(self) -> str:
+        """The corpus's own name."""
+
+    @abstractmethod
+    def list_tracks(self) -> list[Track]:
+        """Return every track that is trained on or indexed, in an order that never changes.
+
+        Raises:
+            DatasetMissing: If the corpus is not there.
+        """
+
+    # What it serves.
+
+    @property
+    def data_name(self) -> str:
+        """What numbers measured on this copy are to be called."""
+        return self.name or self.corpus_name
+
+    @property
+    def tracks(self) -> list[Track]:
+        """Every track that is trained on or indexed."""
+        if self._tracks is None:
+            self._tracks = self.list_tracks()
+        return self._tracks
+
+    @property
+    def track_names(self) -> list[str]:
+        """Name of each of `tracks`; a batch's `track` is a position in it."""
+        return [track.name for track in self.tracks]
+
+    @property
+    def conditions(self) -> list[str]:
+        """Name of each condition that queries are asked under."""
+        return [condition.name for condition in list_conditions(self.queries)]
+
+    @property
+    def audio(self) -> TrackAudio:
+        """Samples of all tracks; there are some after `setup`.
+
+        Raises:
+            RuntimeError: Before `setup`.
+        """
+        if self._audio is None:
+            raise RuntimeError("Call setup() before asking for audio.")
+        return self._audio
+
+    @property
+    def roles(self) -> TrackRoles:
+        """Which tracks are trained on, indexed and asked for; there are some after `setup`.
+
+        Raises:
+            RuntimeError: Before `setup`.
+        """
+        if self._roles is None:
+            raise RuntimeError("Call setup() before asking for roles.")
+        return self._roles
+
+    @property
+    def database(self) -> SegmentGrid:
+        """Segments of the indexed tracks."""
+        return self._grid(self.roles.indexed)
+
+    def num_segments(self, track: int) -> int:
+        """Return how many segments the track at this position has; 0 if it was skipped or is too short."""
+        segment, hop = self._samples(self.segment_seconds), self._samples(self.hop_seconds)
+        return int(count_segments(self.audio.lengths[track : track + 1], segment, hop)[0])
+
+    def prepare_data(self) -> None:
+        """Decode tracks and noise and simulate rooms, on one process a machine."""
+        self._open()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open what `prepare_data` has made and assign roles; the same in every stage."""
+        if self._roles is not None:
+            return
+        audio, noise_audio, noise_files, (train_rooms, test_rooms) = self._open()
+        is_usable = audio.lengths >= self._samples(self.segment_seconds)
+        roles = assign_roles(self.tracks, is_usable, self.val_share, self.seed)
+        num_train = len(noise_files.train)
+        self._noise_pools = {
+            "train": NoisePool(noise_audio, np.arange(num_train)),
+            "test": NoisePool(noise_audio, np.arange(num_train, num_train + len(noise_files.test))),
+        }
+        self._room_sets = {"train": train_rooms, "test": test_rooms}
+        self._audio, self._roles = audio, roles
+        num_short = int((~is_usable).sum()) - len(audio.skipped)
+        _logger.info(
+            "%s: %d tracks, %.1f h; %d to train on, %d for validation, %d indexed as %d segments, %d to ask for; left "
+            "out %d that can't be decoded and %d shorter than a segment.",
+            self.data_name, len(self.tracks), audio.lengths.sum() / self.sample_rate_hz / 3600, len(roles.train),
+            len(roles.val), len(roles.indexed), len(self.database), len(roles.query), len(audio.skipped), num_short,
+        )  # fmt: skip
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Segments to train on, drawn anew each epoch.
+
+        Raises:
+            SplitError: If an epoch has fewer segments than a batch.
+        """
+        num_items = self.segments_per_epoch or self.segments_per_track * len(self.roles.train)
+        num_processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        if num_items // num_processes < self.batch_size:
+            raise SplitError(
+                f"An epoch must have a batch of {self.batch_size} segments for each of {num_processes} processes; got "
+                f"{num_items} segments in all. Raise --data.segments_per_track, or lower --data.batch_size."
+            )
+        shape = SegmentShape(
+            self._samples(self.context_seconds), self._samples(self.max_offset_seconds),
+            self._samples(self.segment_seconds),
+        )  # fmt: skip
+        dataset = TrainSegments(
+            self.audio, self.roles.train, self._noise_pools["train"], self._room_sets["train"], shape, num_items,
+            self.seed,
+        )  # fmt: skip
+        sampler = EpochSampler(num_items, num_processes, rank)
+        return ResumableLoader(dataset, sampler, self.batch_size, self.num_workers)
+
+    def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        """Queries of tracks kept out of training, then the database of these; training's noise and rooms."""
+        if len(self.roles.val) == 0:
+            return []
+        query_samples = self._samples(self.query_seconds)
+        seed = (self.queries.seed, 1)
+        passages = draw_passages(self.audio, self.roles.val, self.queries.num_val, query_samples, seed)
+        return [
+            self._loader(self._ask(passages, "train", seed)),
+            self._loader(DatabaseSegments(self.audio, self._grid(self.roles.val))),
+        ]
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        """Queries of indexed tracks that are not trained on, then the database; test noise and rooms."""
+        seed = (self.queries.seed, 2)
+        return [self._loader(self._ask(self.test_passages(), "test", seed)), self.predict_dataloader()]
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """All segments of the indexed tracks."""
+        return self._loader(DatabaseSegments(self.audio, self.database))
+
+    def test_passages(self) -> Passages:
+        """Return what test queries ask for; drawn once."""
+        if self._passages is None:
+            query_samples = self._samples(self.query_seconds)
+            count, seed = self.queries_per_condition, (self.queries.seed, 2)
+            self._passages = draw_passages(self.audio, self.roles.query, count, query_samples, seed)
+        return self._passages
+
+    def _open(self) -> tuple[TrackAudio, TrackAudio, NoiseFiles, tuple[RoomSet, RoomSet]]:
+        """Open tracks, noise (files to train with, then to test with) and rooms, making what is not there."""
+        corpus = type(self).__name__.lower()
+        paths = [track.path for track in self.tracks]
+        noise_files = find_noise(self.noise)
+        rooms = open_rooms(self.rooms, self.queries.room_t60_seconds, self.cache_dir, self.sample_rate_hz)
+        noise_paths = [*noise_files.train, *noise_files.test]
+        noise_audio = open_or_make_store(self.cache_dir, "noise", noise_paths, self.sample_rate_hz, "skip")
+        audio: TrackAudio
+        if self.cache:
+            audio = open_or_make_store(self.cache_dir, corpus, paths, self.sample_rate_hz, self.on_bad_audio)
+        else:
+            audio = StreamedAudio(paths, self.sample_rate_hz, self.on_bad_audio)
+        return audio, noise_audio, noise_files, rooms
+
+    def _ask(self, passages: Passages, part: str, seed: Sequence[int]) -> Queries:
+        return Queries(
+            self.audio, passages, list_conditions(self.queries), self._noise_pools[part], self._room_sets[part],
+            self._samples(self.context_seconds), self._samples(self.query_seconds), seed,
+        )  # fmt: skip
+
+    def _grid(self, tracks: np.ndarray) -> SegmentGrid:
+        segment, hop = self._samples(self.segment_seconds), self._samples(self.hop_seconds)
+        return make_grid(self.audio.lengths, tracks, segment, hop)
+
+    def _samples(self, seconds: float) -> int:
+        return round(seconds * self.sample_rate_hz)
+
+    def _loader(self, dataset: DatabaseSegments | Queries) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(
+            dataset,
+            batch_size=self.eval_batch_size,
+            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,190 @@
+"""Rows of fingerprints: computed from batches of waveforms, written as columns, served as batches."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Columns = dict[str, np.ndarray]
+_ROWS_AT_ONCE = 65_536
+
+
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class WaveformFingerprinter(Protocol):
+    """A frozen fingerprinter; `lightning_modules.FrozenFingerprinter` is one."""
+
+    @property
+    def fingerprint_dim(self) -> int:
+        """Size of a fingerprint."""
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of a segment."""
+
+    @property
+    def context_samples(self) -> int:
+        """Samples before a query in its waveform."""
+
+    def prepare(self) -> None:
+        """Make sure the checkpoint is there."""
+
+    def settings(self) -> dict[str, object]:
+        """Return all that determines fingerprints, as values JSON can hold."""
+
+    def to_device(self, device: torch.device) -> None:
+        """Compute there from now on."""
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Map segments [batch, time] to fingerprints [batch, feature]."""
+
+    def distort(
+        self, waveform: Tensor, noise: Tensor, room: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return clean segments and distorted ones."""
+
+    def distort_query(
+        self, waveform: Tensor, noise: Tensor, room: Tensor, snr_db: Tensor, has_noise: Tensor, has_room: Tensor
+    ) -> Tensor:
+        """Return queries distorted as told."""
+
+
+def fingerprint_pairs(
+    fingerprinter: WaveformFingerprinter,
+    batches: Iterable[Mapping[str, Tensor]],
+    num_views: int,
+    generator: torch.Generator,
+) -> Iterator[Columns]:
+    """Fingerprint training segments, clean and in `num_views` distortions each.
+
+    From the second view on, noise and rooms go to other segments of the batch.
+    """
+    for batch in batches:
+        waveform, noise, room = batch["waveform"], batch["noise"], batch["room"]
+        views = []
+        for view in range(num_views):
+            clean, distorted = fingerprinter.distort(waveform, noise.roll(view, 0), room.roll(view, 0), generator)
+            views.append(fingerprinter(distorted))
+        yield {"fingerprint": _to_numpy(fingerprinter(clean)), "distorted": _to_numpy(torch.stack(views, dim=1))}
+
+
+def fingerprint_queries(
+    fingerprinter: WaveformFingerprinter, batches: Iterable[Mapping[str, Tensor]]
+) -> Iterator[Columns]:
+    """Fingerprint the first segment of each query, distorted as its condition says."""
+    parts = ("waveform", "noise", "room", "snr_db", "has_noise", "has_room")
+    for batch in batches:
+        query = fingerprinter.distort_query(*(batch[name] for name in parts))[:, : fingerprinter.segment_samples]
+        kept = ("track", "start_seconds", "condition", "is_repeated", "item_index")
+        yield {"fingerprint": _to_numpy(fingerprinter(query)), **{name: batch[name].numpy() for name in kept}}
+
+
+def fingerprint_items(
+    fingerprinter: WaveformFingerprinter, batches: Iterable[Mapping[str, Tensor]]
+) -> Iterator[Columns]:
+    """Fingerprint the segments of the database."""
+    for batch in batches:
+        kept = {name: batch[name].numpy() for name in ("track", "start_seconds", "item_index")}
+        yield {"fingerprint": _to_numpy(fingerprinter(batch["waveform"])), **kept}
+
+
+def write_parts(folder: Path, parts: Iterable[tuple[str, int, Iterator[Columns]]]) -> None:
+    """Write each part's columns as `<part>/<column>.npy`, showing progress.
+
+    Args:
+        folder: Made here; must not exist.
+        parts: Name, number of batches, and rows batch by batch.
+    """
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*bar, transient=True) as progress:
+        for name, num_batches, batches in parts:
+            (folder / name).mkdir(parents=True)
+            _write_part(folder / name, progress.track(batches, total=num_batches, description=f"Fingerprints: {name}"))
+
+
+def _write_part(folder: Path, batches: Iterable[Columns]) -> None:
+    """Append rows to raw files, as many may come, then give each its header."""
+    kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+    num_rows = 0
+    for batch in batches:
+        for name, rows in batch.items():
+            kinds[name] = (rows.dtype, rows.shape[1:])
+            with (folder / f"{name}.raw").open("ab") as file:
+                file.write(np.ascontiguousarray(rows).data)
+        num_rows += len(batch["fingerprint"])
+    for name, (dtype, shape) in kinds.items():
+        raw = np.memmap(folder / f"{name}.raw", dtype, "r", shape=(num_rows, *shape))
+        column = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (num_rows, *shape))
+        for start in range(0, num_rows, _ROWS_AT_ONCE):
+            column[start : start + _ROWS_AT_ONCE] = raw[start : start + _ROWS_AT_ONCE]
+        column.flush()
+        (folder / f"{name}.raw").unlink()
+
+
+def _to_numpy(fingerprint: Tensor) -> np.ndarray:
+    return np.asarray(fingerprint.float().cpu().numpy())
+
+
+class PairRows(Dataset[dict[str, Tensor]]):
+    """Clean fingerprints with one distorted view each, drawn by torch's own random state.
+
+    Args:
+        fingerprint: [item, feature].
+        distorted: [item, view, feature].
+        database: Fingerprints to serve in place of these, [other, feature]: each with the difference that distortion
+            made to one of `fingerprint`, drawn at random; the sum has unit length.
+    """
+
+    def __init__(self, fingerprint: np.ndarray, distorted: np.ndarray, database: np.ndarray | None = None) -> None:
+        self._fingerprint = fingerprint
+        self._distorted = distorted
+        self._database = database
+
+    def __len__(self) -> int:
+        return len(self._fingerprint if self._database is None else self._database)
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in self.__getitems__([position]).items()}
+
+    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Return the batch of these items."""
+        index = np.asarray(positions)
+        source = index
+        if self._database is not None:
+            source = torch.randint(len(self._fingerprint), (len(index),)).numpy()
+        view = torch.randint(self._distorted.shape[1], (len(index),)).numpy()
+        clean, distorted = (
+            torch.from_numpy(rows) for rows in (self._fingerprint[source], self._distorted[source, view])
+        )
+        if self._database is not None:
+            item = torch.from_numpy(self._database[index])
+            clean, distorted = item, torch.nn.functional.normalize(item + distorted - clean, dim=1)
+        return {"fingerprint": clean, "distorted": distorted, "item_index": torch.from_numpy(index)}
+
+
+class FingerprintRows(Dataset[dict[str, Tensor]]):
+    """Queries or items of a database, a whole batch at a time.
+
+    Args:
+        columns: Each [item, ...]; `condition` and `is_repeated` may lack.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
+        num_items = len(columns["fingerprint"])
+        none = {"condition": np.full(num_items, -1, np.int64), "is_repeated": np.zeros(num_items, bool)}
+        self._columns = none | dict(columns)
+
+    def __len__(self) -> int:
+        return len(self._columns["fingerprint"])
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in self.__getitems__([position]).items()}
+
+    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Return the batch of these items."""
+        index = np.asarray(positions)
+        return {name: torch.from_numpy(values[index]) for name, values in self._columns.items()}

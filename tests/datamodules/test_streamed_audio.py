@@ -1,0 +1,56 @@
+"""What is streamed is what the store holds, to a step of 16 bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from datamodules.errors import AudioFileError
+from datamodules.pcm_store import open_or_make_store
+from datamodules.streamed_audio import StreamedAudio
+from tests.replicas.fma import make_music
+
+RATE_HZ = 16_000
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_hz"),
+    [("a.wav", 16_000), ("a.flac", 44_100), ("a.mp3", 44_100), ("a.ogg", 48_000), ("a.wav", 11_025)],
+)
+def test_any_part_equals_the_store(tmp_path: Path, name: str, rate_hz: int) -> None:
+    stereo = np.stack([make_music(1.3, rate_hz, seed) for seed in (1, 2)], axis=1)
+    soundfile.write(tmp_path / name, stereo, rate_hz)
+    store = open_or_make_store(tmp_path, "corpus", [tmp_path / name], RATE_HZ)
+    streamed = StreamedAudio([tmp_path / name], RATE_HZ, "raise")
+    assert streamed.lengths.tolist() == store.lengths.tolist()
+    length = int(store.lengths[0])
+    for start, count in ((0, 100), (-200, 500), (7_777, 3_001), (length - 50, 200), (length + 5, 10), (-50, 20)):
+        expected, found = np.empty(count, np.float32), np.full(count, np.nan, np.float32)
+        store.read(0, start, expected)
+        streamed.read(0, start, found)
+        np.testing.assert_allclose(found, expected, atol=1.01 / 65_536)
+
+
+def test_bad_files_are_listed_or_raised(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp3").touch()
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(0), RATE_HZ)
+    soundfile.write(tmp_path / "whole.wav", make_music(1.0, RATE_HZ, 0), RATE_HZ)
+    paths = [tmp_path / name for name in ("empty.mp3", "nothing.wav", "missing.wav", "whole.wav")]
+    streamed = StreamedAudio(paths, RATE_HZ, "skip")
+    assert streamed.lengths.tolist() == [0, 0, 0, RATE_HZ]
+    assert [paths[track].name in reason for track, reason in streamed.skipped.items()] == [True] * 3
+    with pytest.raises(AudioFileError, match=r"empty\.mp3"):
+        StreamedAudio(paths, RATE_HZ, "raise")
+
+
+def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "track.wav"
+    soundfile.write(path, make_music(1.0, RATE_HZ, 0), RATE_HZ)
+    streamed = StreamedAudio([path], RATE_HZ, "raise")
+    soundfile.write(path, make_music(0.5, RATE_HZ, 0), RATE_HZ)
+    with pytest.raises(AudioFileError, match=r"cut off 0\.10 s earlier"):
+        streamed.read(0, 0, np.empty(9_600, np.float32))
+    path.unlink()
+    with pytest.raises(AudioFileError, match="cache true"):
+        streamed.read(0, 0, np.empty(100, np.float32))
