@@ -70,9 +70,9 @@ class FingerprintPairs(pl.LightningDataModule):
         batch_size: Pairs a batch.
         num_views: Distorted versions of each training segment.
         num_passes: Epochs of the corpus that make the training segments; each draws starts of its own.
-        train_on: `segments` serves the training segments; `database` the items of the database, with the differences that
-            distortion made to the fingerprints of training segments: a hash, like any quantizer, is fitted best to what
-            it holds. Queries remain unseen.
+        train_on: `segments` serves the training segments; `database` the items of the database, with the differences
+            that distortion made to the fingerprints of training segments: a hash, like any quantizer, is fitted best to
+            what it holds. Queries remain unseen.
         seed: Seed of the distortions.
 
     Raises:

@@ -2,7 +2,19 @@
 
 from lightning_modules.baseline import Baseline
 from lightning_modules.dqn import AudioDqn
+from lightning_modules.fingerprinter import Fingerprinter
+from lightning_modules.flowhash import FlowHash
+from lightning_modules.frozen_fingerprinter import FingerprinterProjection, FrozenFingerprinter
 from lightning_modules.siamese import Siamese
 from lightning_modules.vae import Vae
 
-__all__ = ["AudioDqn", "Baseline", "Siamese", "Vae"]
+__all__ = [
+    "AudioDqn",
+    "Baseline",
+    "Fingerprinter",
+    "FingerprinterProjection",
+    "FlowHash",
+    "FrozenFingerprinter",
+    "Siamese",
+    "Vae",
+]

@@ -1,0 +1,260 @@
+"""FlowHash: fingerprints to balanced hash codes by a normalizing flow.
+
+Anonymous authors, FlowHash: accelerating audio search with balanced hashing via normalizing flow (under review, 2024),
+sections 3.1 and 3.2: a projection of fingerprints to R^K, then a flow that gives each dimension two modes; the signs
+are the code.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, cast, get_args, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from lightning_modules.base import Batch
+from lightning_modules.code_scoring import score_codes
+from lightning_modules.collector import ItemCollector
+from lightning_modules.losses import ProjectionLoss, bit_cross_entropy, flow_loss, negative_log_likelihood
+from lightning_modules.networks import BalancedFlow
+
+_CHUNK_ITEMS = 16_384
+Recenter = Literal["none", "medians"]
+_QUERY_COLUMNS = ("fingerprint", "track", "start_seconds", "condition", "is_repeated")
+_ITEM_COLUMNS = ("fingerprint", "track", "start_seconds")
+
+
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class ServesFingerprints(Protocol):
+    """What the data module has beside its loaders; `datamodules.FingerprintPairs` does."""
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Names of the conditions under which queries were recorded."""
+
+    def training_fingerprints(self) -> Float[Tensor, "item feature"]:
+        """Return the clean fingerprints to train on."""
+
+
+class FlowHash(pl.LightningModule):
+    """Learn a projection from pairs of fingerprints, then a flow on what it gives.
+
+    The first `projection_epochs` train the projection; from then on it is fixed and the flow is trained, eq. (11). The
+    epoch alone tells which, so that a run resumes where it was. Under DDP use the strategy
+    `ddp_find_unused_parameters_true`: one of the two always rests.
+
+    Validation and test read two loaders: queries, then the database.
+
+    Args:
+        input_dim: Size of a fingerprint; the data module gives it.
+        projection: Makes F_phi from the sizes of fingerprint and code.
+        projection_loss: What trains it.
+        optimizer: Makes the optimizer of projection, its loss's own parameters, and flow.
+        lr_scheduler: Makes the learning-rate schedule, stepped once an epoch.
+        flow: Makes the flow from the number of bits; None takes projections for z, and the projection is trained to the
+            end.
+        num_bits: Length of a code, K.
+        projection_epochs: Epochs that train the projection; 0 for one that is trained already.
+        bit_weight: lambda of eq. (11).
+        normalized_bits: Whether eq. (10) has posteriors of the modes in place of their densities.
+        recenter: `medians` takes the median of each dimension over the training fingerprints off z, after every epoch
+            and before validation: each bit is then set for half of them, whatever the losses did.
+        efficiency_condition: Condition of the queries on which the search is measured.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    medians: Tensor
+    _is_centered: Tensor
+
+    def __init__(
+        self,
+        input_dim: int,
+        projection: Callable[[int, int], nn.Module],
+        projection_loss: ProjectionLoss,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        flow: Callable[[int], BalancedFlow] | None = None,
+        num_bits: int = 12,
+        projection_epochs: int = 10,
+        bit_weight: float = 0.5,
+        normalized_bits: bool = False,
+        recenter: Recenter = "none",
+        efficiency_condition: str = "noise 10 dB",
+    ) -> None:
+        super().__init__()
+        if projection_epochs < 0 or bit_weight < 0 or recenter not in get_args(Recenter):
+            raise ValueError(
+                "Expected projection_epochs and bit_weight of at least 0, and recenter one of "
+                f"{', '.join(get_args(Recenter))}; got {projection_epochs}, {bit_weight} and {recenter!r}."
+            )
+        self.projection = projection(input_dim, num_bits)
+        self.projection_loss = projection_loss
+        self.flow = None if flow is None else flow(num_bits)
+        self.make_optimizer = optimizer
+        self.make_lr_scheduler = lr_scheduler
+        self.num_bits = num_bits
+        self.projection_epochs = projection_epochs
+        self.bit_weight = bit_weight
+        self.normalized_bits = normalized_bits
+        self.recenter: Recenter = recenter
+        self.efficiency_condition = efficiency_condition
+        self.register_buffer("medians", torch.zeros(num_bits))
+        self.register_buffer("_is_centered", torch.tensor(False))
+        self._collectors = nn.ModuleDict(
+            {
+                f"{stage}_{role}": ItemCollector(columns)
+                for stage in ("val", "test")
+                for role, columns in (("query", _QUERY_COLUMNS), ("item", _ITEM_COLUMNS))
+            }
+        )
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether z is centred, where that is asked for."""
+        return self.recenter == "none" or bool(self._is_centered)
+
+    @property
+    def trains_projection(self) -> bool:
+        """Whether this epoch trains the projection, not the flow."""
+        return self.flow is None or self.current_epoch < self.projection_epochs
+
+    def forward(self, fingerprint: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch bit"]:
+        """Map fingerprints to z, not centred."""
+        projection: Tensor = self.projection(fingerprint)
+        if self.flow is None:
+            return projection
+        z: Tensor = self.flow(projection)[0]
+        return z
+
+    @torch.no_grad()
+    def project(self, fingerprints: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        """Map fingerprints to z, centred, in evaluation mode: bit k of a code is set where z_k > 0.
+
+        Raises:
+            RuntimeError: If z is to be centred and no epoch has ended.
+        """
+        if not self.is_fitted:
+            raise RuntimeError("z is not centred yet; call center(fingerprints), or load a checkpoint of a full epoch.")
+        return self._latent(fingerprints) - self.medians
+
+    @torch.no_grad()
+    def center(self, fingerprints: Float[Tensor, "item feature"]) -> None:
+        """Set the medians to those of these fingerprints' z: half of them will have each bit set."""
+        self.medians.copy_(self._latent(fingerprints).median(dim=0).values)
+        self._is_centered.fill_(True)
+
+    def on_train_epoch_start(self) -> None:
+        """Fix the projection when its epochs are over."""
+        if not self.trains_projection:
+            self.projection.eval()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the loss of the projection or of the flow, as the epoch tells."""
+        fingerprints = torch.cat([batch["fingerprint"], batch["distorted"]])
+        num_pairs = len(batch["fingerprint"])
+        if self.trains_projection:
+            clean, distorted = self.projection(fingerprints).chunk(2)
+            loss: Tensor = self.projection_loss(clean, distorted)
+            terms = {"projection_loss": loss}
+        else:
+            with torch.no_grad():
+                projection = self.projection(fingerprints)
+            likelihood_loss, bit_loss = self._flow_losses(projection)
+            loss = flow_loss(likelihood_loss, bit_loss, self.bit_weight)
+            terms = {"nll": likelihood_loss.mean(), "bit_loss": bit_loss.mean(), "flow_loss": loss}
+        self._log("train", {name: value.detach() for name, value in terms.items()}, num_pairs)
+        return loss
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Centre z after an epoch's last batch, which is before validation and before a checkpoint."""
+        if self.recenter == "medians" and self.trainer.is_last_batch:
+            fingerprints = self._data.training_fingerprints().to(self.device)
+            was_training = {module: module.training for module in self.modules()}
+            self.eval()
+            self.center(fingerprints)
+            for module, mode in was_training.items():
+                module.training = mode
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Gather one batch of queries (loader 0) or database items (loader 1)."""
+        self._collector("val", dataloader_idx).update(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Gather one batch of queries (loader 0) or database items (loader 1)."""
+        self._collector("test", dataloader_idx).update(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the codes of validation queries and items."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score the codes of test queries and items."""
+        self._score("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the batch's indices and centred z."""
+        return {"item_index": batch["item_index"], "z": self.project(batch["fingerprint"])}
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Make optimizer and schedule from the config."""
+        optimizer = self.make_optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
+
+    @property
+    def _data(self) -> ServesFingerprints:
+        return cast(ServesFingerprints, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def _latent(self, fingerprints: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
+        return torch.cat([self(chunk).float() for chunk in fingerprints.split(_CHUNK_ITEMS)])
+
+    def _flow_losses(
+        self, projection: Float[Tensor, "sample bit"]
+    ) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+        """Return L_NLL of the clean first half, and L_BCE of its pairs with the second."""
+        assert self.flow is not None
+        z, log_determinant = self.flow(projection.float())
+        num_pairs = len(z) // 2
+        densities, other_densities = self.flow.base.mode_log_densities(z).chunk(2)
+        return (
+            negative_log_likelihood(self.flow.base.log_prob(z[:num_pairs]), log_determinant[:num_pairs]),
+            bit_cross_entropy(densities, other_densities, normalized=self.normalized_bits),
+        )
+
+    def _collector(self, stage: str, dataloader_idx: int) -> ItemCollector:
+        return cast(ItemCollector, self._collectors[f"{stage}_{('query', 'item')[dataloader_idx]}"])
+
+    def _score(self, stage: str) -> None:
+        queries, items = (self._collector(stage, loader).collect() for loader in (0, 1))
+        if self.trainer.sanity_checking:
+            return
+        query_z, item_z = self.project(queries["fingerprint"]), self.project(items["fingerprint"])
+        scores = score_codes(queries, items, query_z, item_z, self._measured(queries))
+        if self.flow is not None:
+            with torch.no_grad():
+                log_prob = [self.flow.log_prob(self.projection(x)) for x in items["fingerprint"].split(_CHUNK_ITEMS)]
+            scores["nll"] = -float(torch.cat(log_prob).mean())
+        self._log(stage, scores, len(queries["track"]))
+
+    def _measured(self, queries: Mapping[str, Tensor]) -> Bool[Tensor, " query"]:
+        """Say which queries are of the condition on which the search is measured."""
+        names = list(self._data.conditions)
+        if self.efficiency_condition not in names:
+            raise ValueError(
+                f"Expected efficiency_condition to be one of the data's conditions, {', '.join(names)}; got "
+                f"{self.efficiency_condition!r}. Set --model.efficiency_condition to one."
+            )
+        return queries["condition"] == names.index(self.efficiency_condition)
+
+    def _log(self, stage: str, values: Mapping[str, Tensor | float], batch_size: int) -> None:
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in values.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=batch_size,
+            rank_zero_only=stage != "train",
+        )

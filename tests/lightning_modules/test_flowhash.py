@@ -1,0 +1,253 @@
+"""FlowHash on planted pairs: its two stages, centring, resuming, and what it logs.
+
+The pairs are clusters with a distorted copy each, so that what is learned can be told from chance.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_modules import FlowHash
+from lightning_modules.code_scoring import score_codes
+from lightning_modules.losses import (
+    ContrastProjectionLoss,
+    ProjectionLoss,
+    TripletProjectionLoss,
+    bit_cross_entropy,
+)
+from lightning_modules.networks import BalancedFlow, HashProjection
+
+DIM, BITS, NUM_ITEMS, NUM_QUERIES = 8, 4, 256, 40
+
+
+class Rows(Dataset[dict[str, Tensor]]):
+    """Columns in memory."""
+
+    def __init__(self, columns: dict[str, Tensor]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns["item_index"])
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return {name: column[position] for name, column in self.columns.items()}
+
+
+class Pairs(pl.LightningDataModule):
+    """Fingerprints on the sphere; a query is an item with noise, at its place."""
+
+    conditions = ("noise 0 dB", "noise 10 dB")
+
+    def __init__(self) -> None:
+        super().__init__()
+        fingerprint = nn.functional.normalize(draw(NUM_ITEMS, DIM), dim=1)
+        distorted = nn.functional.normalize(fingerprint + 0.1 * draw(NUM_ITEMS, DIM, seed=1), dim=1)
+        index = torch.arange(NUM_ITEMS)
+        place = {"item_index": index, "track": index // 64, "start_seconds": (index % 64).double()}
+        self.train_rows = {"fingerprint": fingerprint, "distorted": distorted, "item_index": index}
+        none = {"condition": index * 0 - 1, "is_repeated": index < 0}
+        self.items = {"fingerprint": fingerprint, **place, **none}
+        self.queries = {name: column[:NUM_QUERIES] for name, column in self.items.items()}
+        self.queries |= {"fingerprint": distorted[:NUM_QUERIES], "condition": index[:NUM_QUERIES] % 2}
+
+    def training_fingerprints(self) -> Tensor:
+        return self.train_rows["fingerprint"]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(Rows(self.train_rows), batch_size=128)
+
+    def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        return [DataLoader(Rows(columns), batch_size=100) for columns in (self.queries, self.items)]
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        return self.val_dataloader()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: networks as small as these wait for a second longer than it works."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_model(
+    projection_epochs: int = 1,
+    has_flow: bool = True,
+    loss: ProjectionLoss | None = None,
+    **options: Any,
+) -> FlowHash:
+    torch.manual_seed(0)
+    return FlowHash(
+        DIM,
+        partial(HashProjection, hidden_dims=(16,), standardize=True),
+        loss or ContrastProjectionLoss(),
+        partial(torch.optim.Adam, lr=1e-2),
+        partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
+        partial(BalancedFlow, num_couplings=2, hidden_dims=(8,)) if has_flow else None,
+        num_bits=BITS,
+        projection_epochs=projection_epochs,
+        **options,
+    )
+
+
+def make_trainer(max_epochs: int, **options: Any) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_checkpointing=False, num_sanity_val_steps=0,
+        enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def test_the_projection_learns_first_and_then_the_flow() -> None:
+    model = make_model(projection_epochs=2)
+    assert model.flow is not None
+    projection, flow = weights(model.projection), weights(model.flow)
+    trainer = make_trainer(2)
+    trainer.fit(model, datamodule=Pairs())
+    assert "layers.0.weight" in changed(model.projection, projection)
+    assert not changed(model.flow, flow)
+    projection = weights(model.projection)
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(model, datamodule=Pairs())
+    assert not changed(model.projection, projection)  # its running statistics neither
+    assert changed(model.flow, flow)
+
+
+def test_without_a_flow_projections_are_z() -> None:
+    model, data = make_model(projection_epochs=0, has_flow=False), Pairs()
+    before = weights(model.projection)
+    make_trainer(2).fit(model, datamodule=data)
+    assert changed(model.projection, before)
+    model.eval()
+    fingerprint = data.training_fingerprints()
+    assert torch.equal(model.project(fingerprint), model.projection(fingerprint).detach())
+
+
+def test_the_flows_loss_is_eq_11() -> None:
+    model, data = make_model(projection_epochs=0, bit_weight=0.7).eval(), Pairs()
+    assert model.flow is not None
+    for parameter in model.flow.parameters():
+        nn.init.normal_(parameter, 0, 0.2)
+    trainer = make_trainer(1)
+    trainer.strategy.connect(model)
+    model.trainer = trainer
+    model.log_dict = lambda *_args, **_kwargs: None  # type: ignore[method-assign]
+    batch = {name: column[:16] for name, column in data.train_rows.items()}
+    clean, distorted = (model.projection(batch[name]) for name in ("fingerprint", "distorted"))
+    densities = [model.flow.base.mode_log_densities(model.flow(each)[0]) for each in (clean, distorted)]
+    expected = (-model.flow.log_prob(clean) + 0.7 * bit_cross_entropy(*densities)).mean()
+    torch.testing.assert_close(model.training_step(batch, 0), expected)
+
+
+def test_likelihood_alone_balances_buckets_and_falls() -> None:
+    model, data = make_model(projection_epochs=3, bit_weight=0.0), Pairs()
+    trainer = make_trainer(3)
+    trainer.fit(model, datamodule=data)
+    before = float(trainer.callback_metrics["val/nll"])
+    trainer.fit_loop.max_epochs = 25
+    trainer.fit(model, datamodule=data)
+    assert float(trainer.callback_metrics["val/nll"]) < before - 0.2
+
+
+def test_centred_bits_are_set_for_half() -> None:
+    model, data = make_model(has_flow=False, recenter="medians", loss=TripletProjectionLoss()), Pairs()
+    assert not model.is_fitted
+    with pytest.raises(RuntimeError, match="z is not centred yet"):
+        model.project(data.training_fingerprints())
+    make_trainer(1).fit(model, datamodule=data)
+    assert model.is_fitted
+    model.eval()
+    share = (model.project(data.training_fingerprints()) > 0).float().mean(dim=0)
+    torch.testing.assert_close(share, torch.full((BITS,), 0.5), rtol=0, atol=0.01)
+
+
+def test_centring_leaves_modes_of_modules_as_they_were() -> None:
+    model = make_model(projection_epochs=1, recenter="medians")
+    make_trainer(2).fit(model, datamodule=Pairs())
+    assert model.training
+    assert not model.projection.training
+
+
+def test_a_run_resumes_in_its_stage(tmp_path: Path) -> None:
+    data, path = Pairs(), tmp_path / "last.ckpt"
+    whole = make_model(projection_epochs=2, recenter="medians")
+    trainer = make_trainer(3)
+    trainer.fit(whole, datamodule=data)
+    first = make_model(projection_epochs=2, recenter="medians")
+    trainer = make_trainer(2)
+    trainer.fit(first, datamodule=data)
+    trainer.save_checkpoint(path)
+    resumed = make_model(projection_epochs=2, recenter="medians")
+    make_trainer(3).fit(resumed, datamodule=data, ckpt_path=path, weights_only=True)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+    restored = make_model(projection_epochs=2, recenter="medians")
+    restored.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    assert restored.is_fitted
+
+
+def test_a_test_logs_balance_agreement_and_efficiency() -> None:
+    model, data = make_model(recenter="medians"), Pairs()
+    trainer = make_trainer(1)
+    trainer.fit(model, datamodule=data)
+    trainer.test(model, datamodule=data, verbose=False)
+    logged = trainer.callback_metrics
+    model.eval()
+    is_measured = data.queries["condition"] == 1
+    expected = score_codes(
+        data.queries, data.items, model.project(data.queries["fingerprint"]),
+        model.project(data.items["fingerprint"]), is_measured,
+    )  # fmt: skip
+    for name, value in expected.items():
+        assert float(logged[f"test/{name}"]) == pytest.approx(value, rel=1e-5), name
+    assert math.isfinite(float(logged["test/nll"]))
+
+
+def test_scores_of_hand_worked_codes() -> None:
+    index = torch.arange(4)
+    fingerprint = torch.eye(4)
+    items = {"fingerprint": fingerprint, "track": index * 0, "start_seconds": index.double()}
+    queries = {name: column[:3] for name, column in items.items()} | {"start_seconds": torch.tensor([0.04, 1.0, 9.0])}
+    item_z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, 1.0]])
+    query_z = torch.tensor([[1.2, 1.0], [0.4, 0.2], [-1.0, 1.0]])
+    scores = score_codes(queries, items, query_z, item_z, torch.tensor([True, True, True]))
+    assert scores["bucket_entropy"] == pytest.approx(1.5)
+    assert scores["entropy_gap"] == pytest.approx(0.5)
+    assert scores["near_uniform"] == pytest.approx(0.75)
+    assert scores["exact_recall"] == pytest.approx(2 / 3)  # the last is found 7 s off
+    assert scores["bit_agreement"] == pytest.approx(0.75)  # the second's second bit differs
+    assert scores["close_share"] == pytest.approx(0.5)  # 0.2, 0.0; 0.6, 1.2
+    # the first evaluates its own bucket, the second its own and then its target's
+    assert scores["share_at_90"] == pytest.approx(0.5)
+
+
+def test_a_condition_that_is_not_asked_is_told() -> None:
+    with pytest.raises(ValueError, match="noise 0 dB, noise 10 dB; got 'noise 3 dB'"):
+        make_trainer(1).fit(make_model(efficiency_condition="noise 3 dB"), datamodule=Pairs())
+
+
+@pytest.mark.parametrize("options", [{"projection_epochs": -1}, {"bit_weight": -0.1}, {"recenter": "means"}])
+def test_options_out_of_range_are_refused(options: dict[str, Any], unchecked_types: None) -> None:
+    with pytest.raises(ValueError, match="Expected projection_epochs and bit_weight"):
+        make_model(**options)
