@@ -34,7 +34,8 @@ def draw_level_curves(rows: Sequence[LevelRow]) -> Figure:
     subsets, thresholds, methods, cutoffs = (
         list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("subset", "s", "method", "k")
     )
-    size = (3.2 * len(subsets) + 0.8, 2.8 * len(thresholds) + 0.8)
+    legend_lines = -(-len(methods) // len(subsets))
+    size = (3.2 * len(subsets) + 0.8, 2.8 * len(thresholds) + 0.6 + 0.2 * legend_lines)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(thresholds), len(subsets), sharex=True, sharey=True, squeeze=False)
     for (line, threshold), (column, subset) in product(enumerate(thresholds), enumerate(subsets)):
@@ -51,7 +52,9 @@ def draw_level_curves(rows: Sequence[LevelRow]) -> Figure:
         axes.grid(alpha=0.3)
     figure.supxlabel("items retrieved, K", fontsize=10)
     figure.supylabel("mAP_s@K in %; bands: 95 % over queries", fontsize=10)
-    figure.legend(handles=panels[0, 0].lines, loc="outside upper center", ncols=len(methods), title=rows[0].data_name)
+    figure.legend(
+        handles=panels[0, 0].lines, loc="outside upper center", ncols=len(subsets), title=rows[0].data_name, fontsize=9
+    )
     return figure
 
 
