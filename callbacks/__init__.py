@@ -5,6 +5,7 @@ from callbacks.checkpoint_artifact import CheckpointArtifact
 from callbacks.code_export import CodeExport
 from callbacks.codebook_refit import CodebookRefit
 from callbacks.final_checkpoint import FinalCheckpoint
+from callbacks.fingerprint_report import FingerprintReport
 from callbacks.presence_report import PresenceReport
 from callbacks.retrain_on_everything import RetrainOnEverything
 from callbacks.retrieval_report import RetrievalReport
@@ -16,6 +17,7 @@ __all__ = [
     "CodeExport",
     "CodebookRefit",
     "FinalCheckpoint",
+    "FingerprintReport",
     "PresenceReport",
     "RetrainOnEverything",
     "RetrievalReport",

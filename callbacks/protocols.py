@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retrieval.codes import CodebookFit, Coder
 from retrieval.metrics import LevelScoring, ScoringOptions
-from retrieval.outputs import PresenceOutputs, RetrievalOutputs
+from retrieval.outputs import FingerprintOutputs, PresenceOutputs, RetrievalOutputs
 
 
 @runtime_checkable
@@ -187,6 +187,26 @@ class PairwiseModel(Protocol):
 
     def compare_clips(self, batch: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> PresenceOfPairs:
         """Compare the clips of two batches of one size, position by position."""
+
+
+@runtime_checkable
+class FingerprintModel(Protocol):
+    """A model that fingerprints segments of tracks; after a test it holds what reports need."""
+
+    fingerprint_outputs: FingerprintOutputs | None
+
+    @property
+    def method_name(self) -> str:
+        """What reports call it."""
+
+
+@runtime_checkable
+class NamedData(Protocol):
+    """A data module that says what numbers measured on it are to be called."""
+
+    @property
+    def data_name(self) -> str:
+        """What to call them."""
 
 
 @runtime_checkable
