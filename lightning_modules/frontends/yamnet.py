@@ -89,9 +89,7 @@ class YamNet(PretrainedFrontEnd):
         return cut_patches(self.log_mel(padded), self.patch_hop_frames)
 
 
-def pad_to_whole_patches(
-    waveform: Float[Tensor, "batch time"], patch_hop_frames: int
-) -> Float[Tensor, "batch padded"]:
+def pad_to_whole_patches(waveform: Float[Tensor, "batch time"], patch_hop_frames: int) -> Float[Tensor, "batch padded"]:
     """Append zeros until the last patch is complete."""
     first = samples_of(PATCH_FRAMES)
     hop = patch_hop_frames * HOP_SAMPLES
