@@ -20,13 +20,14 @@ from experiments.pedersen2024 import METHODS as LLAR_METHODS
 from experiments.published_values import read_published
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
-from experiments.studies import reproduce_llar, reproduce_sonyc, say
+from experiments.singh2024 import HASHES as FLOWHASH_METHODS
+from experiments.studies import reproduce_flowhash, reproduce_llar, reproduce_sonyc, say
 from experiments.summary import summarize
 from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
 from experiments.wandb_group import log_complexity, log_rows
 
 REFERENCE = "dqn"
-PRESETS = ("smoke", "quick", "full", "paper")
+PRESETS = ("smoke", "quick", "full", "paper", "medium", "large")
 TARGETS = {
     "table1": "methods x code lengths on FSDKaggle2018, 256 codewords a book",
     "table2": "methods x code lengths on ESC-50, 64 codewords a book",
@@ -34,12 +35,17 @@ TARGETS = {
     "fig3": "mAP@R against R, FSDKaggle2018, 64 bits",
     "llar": "the thesis on learned representations: VAE, YAMNet features and baselines, searched, classified, tested",
     "sonyc": "mAP_s@K on SONYC-UST of models that compare pairs, fig. 3 of the Siamese network's paper",
+    "flowhash": "FlowHash's paper: encoders x hash tables x query lengths x distortion, balance of buckets, toys",
     "complexity": "the slides' table: what a query costs by Euclidean distance, VQ, PQ and DQN, measured",
 }
 _GRID_OPTIONS = (
     "data_config", "embeddings", "methods", "bits", "num_codewords", "folds", "seeds", "label_fractions", "workers",
 )  # fmt: skip
 _PAIR_OPTIONS = ("methods", "seeds", "workers")
+_CHECKPOINT_OPTIONS = (
+    "fingerprinter", "nafp", "attention", "flowhash", "flowhash_plus", "flowhash_without_bce", "num_queries",
+)  # fmt: skip
+_FLOWHASH_OPTIONS = ("methods", "bits", "data_config")
 _CODE_OPTIONS = ("embeddings", "bits", "num_codewords", "seeds", "label_fractions")
 
 
@@ -65,6 +71,12 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
             Console().print(f"{name:12}{text}", highlight=False)
         return 0
     show_messages()
+    if options.target == "flowhash":
+        if any(getattr(options, name) for name in _GRID_OPTIONS if name not in _FLOWHASH_OPTIONS):
+            parser.error("flowhash takes --methods, --bits, --data_config, --num_queries and checkpoints")
+        return reproduce_flowhash(options, passed_on)
+    if options.preset in ("medium", "large") or any(getattr(options, name) for name in _CHECKPOINT_OPTIONS):
+        parser.error("medium and large, --num_queries and checkpoints are for flowhash")
     if options.target == "complexity":
         if passed_on or any(getattr(options, name) for name in _GRID_OPTIONS):
             parser.error("complexity runs no grid: it takes --preset, --output and --no_wandb alone")
@@ -111,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         help="paper: five folds, ten seeds; full: three seeds (default); quick: three folds, one seed; smoke: two "
         "code lengths on rendered events, hardly trained, to see that all parts work. llar: full trains the small VAE "
         "on five folds, paper its variants and the thesis's sizes too (for a GPU), quick takes two folds. sonyc: full "
-        "has every model and three seeds, quick the three that matter and one",
+        "has every model and three seeds, quick the three that matter and one. flowhash: smoke trains no encoder and "
+        "hardly a hash, medium (also quick, full) is FMA medium at 16 bits, large (also paper) FMA large at 24",
     )  # fmt: skip
     parser.add_argument("--data_config", metavar="NAME", help="corpus, a config such as data/audio_folder.yaml")
     parser.add_argument("--embeddings", nargs="+", metavar="NAME", help=f"of {', '.join(FRONTENDS)}")
@@ -119,17 +132,33 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(METHOD_OF)}; of llar {', '.join(LLAR_METHODS)}; of sonyc {', '.join(SONYC_METHODS)}",
+        help=f"of {', '.join(METHOD_OF)}; of llar {', '.join(LLAR_METHODS)}; of sonyc {', '.join(SONYC_METHODS)}; of "
+        f"flowhash {', '.join(FLOWHASH_METHODS)}",
     )  # fmt: skip
     parser.add_argument("--bits", nargs="+", type=int, metavar="N", help="code lengths")
     parser.add_argument("--num_codewords", type=int, metavar="N", help="codewords a book")
     parser.add_argument("--folds", nargs="+", type=int, metavar="N", help="folds whose clips ask")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="seeds of labels, weights and codes")
     parser.add_argument("--label_fractions", nargs="+", type=float, metavar="X", help="labelled shares, fig2 and fig3")
+    _add_flowhash_options(parser)
     parser.add_argument("--output", metavar="DIR", help="folder of cells, tables and figures")
     parser.add_argument("--workers", type=int, metavar="N", help="runs at a time; default one a GPU, or one a core")
     parser.add_argument("--no_wandb", action="store_true", help="log no W&B runs")
     return parser
+
+
+def _add_flowhash_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is for flowhash alone."""
+    group = parser.add_argument_group("flowhash", "checkpoints; what is not given is trained by its config")
+    group.add_argument("--fingerprinter", nargs="+", metavar="CKPT", help="transformers; the first is what is hashed")
+    group.add_argument("--nafp", metavar="CKPT", help="of fingerprinter_nafp.yaml; left out where it is not given")
+    group.add_argument("--attention", metavar="CKPT", help="of fingerprinter_attention.yaml; likewise")
+    for name in ("flowhash", "flowhash_plus", "flowhash_without_bce"):
+        text = "of flowhash.yaml with --model.bit_weight 0" if name == "flowhash_without_bce" else f"of {name}.yaml"
+        group.add_argument(f"--{name}", nargs="+", metavar="CKPT", help=f"{text}, one a code length")
+    group.add_argument(
+        "--num_queries", nargs="+", type=int, metavar="N", help="of each condition: of one second, and of longer ones"
+    )
 
 
 def _grid(options: argparse.Namespace, passed_on: Sequence[str]) -> Grid:

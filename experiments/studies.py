@@ -12,11 +12,14 @@ from datamodules import DatasetError
 from experiments.command import ConfigNotFound
 from experiments.fan2020 import METHODS as SONYC_METHODS
 from experiments.fan2020 import pair_study_of
+from experiments.flowhash import run_flow_study
+from experiments.flowhash_report import report_flow_study
 from experiments.grid import WorkerKilled
 from experiments.jati2020 import check_names
 from experiments.llar import Curves, report_study, run_study
 from experiments.pedersen2024 import METHODS as LLAR_METHODS
 from experiments.pedersen2024 import study_of
+from experiments.singh2024 import HASHES, Checkpoints, flow_study_of
 from experiments.sonyc import report_pair_study, run_pair_study
 from experiments.study_table import StudyTable
 from experiments.wandb_group import log_study
@@ -101,6 +104,41 @@ def reproduce_sonyc(options: argparse.Namespace, passed_on: Sequence[str]) -> in
         return StudyReport(result.data_name, result.failures, *report_pair_study(result, folder))
 
     return _show("sonyc", run, folder, with_wandb=not options.no_wandb)
+
+
+def reproduce_flowhash(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
+    """Run, show and write the comparison of fingerprints and hashes.
+
+    Args:
+        options: Of reproduce.py.
+        passed_on: Arguments that go to the data and to every training.
+
+    Returns:
+        0; 1 if the study could not run.
+    """
+    study = flow_study_of(options.preset)
+    study = replace(
+        study,
+        data_config=options.data_config or study.data_config,
+        methods=tuple(options.methods or study.methods),
+        bits=tuple(options.bits or study.bits),
+        num_queries=(options.num_queries[0], options.num_queries[-1]) if options.num_queries else study.num_queries,
+        arguments=(*study.arguments, *passed_on),
+    )
+    hashes = {
+        name: tuple(getattr(options, name))
+        for name in ("flowhash", "flowhash_plus", "flowhash_without_bce")
+        if getattr(options, name)
+    }
+    checkpoints = Checkpoints(tuple(options.fingerprinter or ()), options.nafp, options.attention, hashes)
+    folder = Path(options.output or f"runs/reproduce/flowhash-{Path(study.data_config).stem}")
+
+    def run() -> StudyReport:
+        check_names(study.methods, list(HASHES), "methods")
+        result = run_flow_study(study, checkpoints, folder)
+        return StudyReport(result.data_name, [], *report_flow_study(result, folder))
+
+    return _show("flowhash", run, folder, with_wandb=not options.no_wandb)
 
 
 def say(message: str) -> None:

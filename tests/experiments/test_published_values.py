@@ -38,4 +38,4 @@ def test_the_learned_code_is_above_every_other_where_both_can_be_read() -> None:
 
 
 def test_every_data_file_is_read() -> None:
-    assert [path.stem for path in sorted(FOLDER.glob("*.yaml"))] == ["jati2020", "pedersen2024"]
+    assert [path.stem for path in sorted(FOLDER.glob("*.yaml"))] == ["jati2020", "pedersen2024", "singh2024"]
