@@ -83,7 +83,7 @@ def run_flow_study(study: FlowStudy, checkpoints: Checkpoints, folder: Path) -> 
 
     Raises:
         DatasetError: If the corpus, noise or rooms are missing or damaged.
-        WeightsMissing: If a checkpoint is not there.
+        SearchError: If a checkpoint is not there, or of something else.
         TypeError: If the corpus has no tracks.
         ValueError: If an option is not understood, or data don't suit a method.
     """

@@ -23,6 +23,7 @@ from datamodules import FingerprintDataModule
 from datamodules.fingerprint_rows import fingerprint_items, fingerprint_pairs, write_parts
 from experiments.cell import read_config
 from experiments.command import find_config, make_datamodule
+from experiments.device import find_device
 from experiments.singh2024 import FlowStudy
 from lightning_modules import FrozenFingerprinter
 
@@ -74,7 +75,7 @@ class Fingerprints:
     def network(self) -> FrozenFingerprinter:
         """The encoder, on a GPU where there is one."""
         network = FrozenFingerprinter(str(self.encoder.checkpoint))
-        network.to_device(best_device())
+        network.to_device(find_device())
         return network
 
     @property
@@ -101,7 +102,7 @@ class Fingerprints:
                 f"--data.segments_per_track={self.study.num_pairs_per_track}", "--data.batch_size=64"
             )
             loader = data.train_dataloader()
-            generator = torch.Generator(best_device()).manual_seed(0)
+            generator = torch.Generator(find_device()).manual_seed(0)
             return len(loader), fingerprint_pairs(self.network, loader, _NUM_VIEWS, generator)
 
         return self._part(self._train_name, make)
@@ -179,11 +180,6 @@ def describe_data(study: FlowStudy) -> list[object]:
     """Return what determines the audio, as values JSON can hold."""
     own = [argument for argument in study.arguments if argument.startswith("--data.")]
     return [read_config(find_config(study.data_config)), own]
-
-
-def best_device() -> torch.device:
-    """Return a GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _fingerprint_all_segments(

@@ -122,7 +122,7 @@ class HashMaker:
 
         Raises:
             ValueError: If the fingerprints don't suit it.
-            WeightsMissing: If a checkpoint is not there.
+            SearchError: If a checkpoint is not there, or of something else.
         """
         if (name, num_bits) not in self._made:
             if name in LEARNED_CONFIGS:

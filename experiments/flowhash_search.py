@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from experiments.flowhash_fingerprints import Columns, best_device
+from experiments.device import find_device
+from experiments.flowhash_fingerprints import Columns
 from experiments.flowhash_hashes import StudyHash
 from retrieval.index import HashTable, Probes
 from retrieval.metrics import evaluated_share, localisation_hits, track_hits
@@ -121,7 +122,7 @@ class Database:
 
 def search_exactly(segments: Float[Tensor, "segment feature"], database: Database, num_items: int) -> Found:
     """Compare every segment with every item."""
-    device = best_device()
+    device = find_device()
     started = time.perf_counter()
     num_items = min(num_items, len(database.track))
     ids = torch.zeros(len(segments), 0, dtype=torch.int64)

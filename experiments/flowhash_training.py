@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
@@ -17,15 +16,14 @@ from datamodules.fingerprint_rows import PairRows
 from experiments.cell import Cell, read_config
 from experiments.command import find_config, run_command
 from experiments.flowhash_fingerprints import Encoder, Fingerprints
+from experiments.search_models import SearchError, load_flow_hash, read_checkpoint, read_run_config, record_of
 from experiments.singh2024 import ENCODERS, LEARNED_CONFIGS, FlowStudy
 from lightning_modules import FlowHash
-from lightning_modules.frontends.pretrained import WeightsMissing
 
 _QUIET = (
     "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     "--trainer.devices=1",
 )  # fmt: skip
-_CONFIG = "config.yaml"  # what every run of the command line leaves
 
 
 class KeptPairs(pl.LightningDataModule):
@@ -126,29 +124,15 @@ def train_hash(study: FlowStudy, name: str, num_bits: int, fingerprints: Fingerp
 def load_hash(checkpoint: Path) -> FlowHash:
     """Load a trained hash, in evaluation mode.
 
-    Its arguments are those of `config.yaml`, which the run that trained it left beside the checkpoint or a folder up.
-
     Raises:
-        WeightsMissing: If either file is not there.
+        SearchError: If the checkpoint, or the config of the run that wrote it, is not there or of something else.
     """
-    configs = [folder / _CONFIG for folder in list(checkpoint.resolve().parents)[:2]]
-    config = next((path for path in configs if path.is_file()), None)
-    if not checkpoint.is_file() or config is None:
-        raise WeightsMissing(
-            f"Expected a checkpoint of FlowHash at {checkpoint}, and its run's {_CONFIG} beside it or a folder up; "
-            f"found {'no checkpoint' if not checkpoint.is_file() else 'no config'}. Copy the run's {_CONFIG} there, or "
-            "leave the option out and the study trains one."
-        )
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    model = read_config(config)["model"]
-    first = next(value for name, value in state.items() if name.startswith("projection.") and value.ndim == 2)
-    model["init_args"] = {**model["init_args"], "input_dim": int(first.shape[1])}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(FlowHash, "model")
-    loaded = parser.instantiate_classes(parser.parse_object({"model": model})).model
-    assert isinstance(loaded, FlowHash)
-    loaded.load_state_dict(state)
-    return loaded.eval().requires_grad_(requires_grad=False)
+    record = record_of(str(checkpoint))
+    state = read_checkpoint(checkpoint)["state_dict"]
+    first = next((value for name, value in state.items() if name.startswith("projection.") and value.ndim == 2), None)
+    if first is None:
+        raise SearchError(f"{checkpoint}: expected a checkpoint of FlowHash, found another. Name one of flowhash.yaml.")
+    return load_flow_hash(record, read_run_config(checkpoint, None), int(first.shape[1]))
 
 
 def _train(cell: Cell, folder: Path) -> Path:

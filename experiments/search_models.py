@@ -249,12 +249,6 @@ def make_part(base: type, name: str, section: Mapping[str, Any]) -> object:
         ) from error
 
 
-def find_device() -> torch.device:
-    """Return the accelerator if there is one, else the host."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return torch.device("cpu") if found is None else found
-
-
 def _pooled_section() -> dict[str, Any]:
     config = yaml.safe_load(find_config(_POOLED_CONFIG).read_text(encoding="utf-8"))
     section: dict[str, Any] = config["model"]

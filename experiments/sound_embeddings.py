@@ -13,7 +13,8 @@ from torch import Tensor
 
 from datamodules.audio import read_clip
 from datamodules.clips import ClipDataModule
-from experiments.search_models import ModelRecord, SearchError, find_device, make_model, make_part, read_checkpoint
+from experiments.device import find_device
+from experiments.search_models import ModelRecord, SearchError, make_model, make_part, read_checkpoint
 from lightning_modules.base import CodedRetrievalModule
 from lightning_modules.frontends import FrontEnd
 

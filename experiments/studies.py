@@ -19,6 +19,7 @@ from experiments.jati2020 import check_names
 from experiments.llar import Curves, report_study, run_study
 from experiments.pedersen2024 import METHODS as LLAR_METHODS
 from experiments.pedersen2024 import study_of
+from experiments.search_models import SearchError
 from experiments.singh2024 import HASHES, Checkpoints, flow_study_of
 from experiments.sonyc import report_pair_study, run_pair_study
 from experiments.study_table import StudyTable
@@ -150,7 +151,7 @@ def _show(target: str, run: Callable[[], StudyReport], folder: Path, *, with_wan
     """Run a study, show its first table and log it; or say why not."""
     try:
         report = run()
-    except (ConfigNotFound, DatasetError, WeightsError, WorkerKilled, ValueError) as error:
+    except (ConfigNotFound, DatasetError, SearchError, WeightsError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.errors import AudioFileError
 from datamodules.resample import read_track
 from datamodules.segments import SILENCE_RMS
-from experiments.search_models import find_device
+from experiments.device import find_device
 from lightning_modules import Fingerprinter
 
 _BATCH_SEGMENTS = 256
