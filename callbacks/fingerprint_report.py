@@ -110,7 +110,7 @@ def _print(outputs: FingerprintOutputs, title: str, folder: Path, loggers: Seque
     table = Table(
         title=f"{title}: {len(outputs.items.track):,} fingerprints, found by exact search, %", box=SIMPLE_HEAD
     )
-    table.add_column("condition")
+    table.add_column("condition", no_wrap=True)
     for shown in _SHOWN.values():
         table.add_column(shown, justify="right")
     table.add_column("queries", justify="right")
