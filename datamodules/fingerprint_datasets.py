@@ -1,5 +1,6 @@
 """Segments to train on, queries, and the database, each a whole batch at a time."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,14 +31,14 @@ class SegmentShape:
     segment: int
 
 
-class _BatchDataset(Dataset[dict[str, Tensor]]):
+class _BatchDataset(Dataset[dict[str, Tensor]], ABC):
     """Fetch whole batches."""
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         return {name: value[0] for name, value in self.__getitems__([number]).items()}
 
-    def __getitems__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def __getitems__(self, numbers: Sequence[int]) -> dict[str, Tensor]: ...
 
 
 class TrainSegments(_BatchDataset):

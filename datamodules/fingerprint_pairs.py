@@ -30,7 +30,7 @@ import pytorch_lightning as pl
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
 from datamodules.errors import CacheError, SplitError
 from datamodules.feature_dataset import pass_batch
@@ -42,6 +42,7 @@ from datamodules.fingerprint_rows import (
     fingerprint_items,
     fingerprint_pairs,
     fingerprint_queries,
+    shuffled_pairs,
     write_parts,
 )
 from datamodules.noise import find_noise
@@ -172,14 +173,7 @@ class FingerprintPairs(pl.LightningDataModule):
             columns["distorted"],
             None if self.train_on == "segments" else self._part("test_item")["fingerprint"],
         )
-        return DataLoader(
-            rows,
-            batch_size=self.batch_size,
-            sampler=RandomSampler(rows),
-            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
-            drop_last=len(rows) >= self.batch_size,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return shuffled_pairs(rows, self.batch_size)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         """Validation queries, then what they are looked for in; nothing where the corpus has none."""

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from datamodules.feature_dataset import pass_batch
 
 Columns = dict[str, np.ndarray]
 _ROWS_AT_ONCE = 65_536
@@ -164,6 +166,18 @@ class PairRows(Dataset[dict[str, Tensor]]):
             item = torch.from_numpy(self._database[index])
             clean, distorted = item, torch.nn.functional.normalize(item + distorted - clean, dim=1)
         return {"fingerprint": clean, "distorted": distorted, "item_index": torch.from_numpy(index)}
+
+
+def shuffled_pairs(rows: PairRows, batch_size: int) -> DataLoader[dict[str, Tensor]]:
+    """Serve pairs in random order; an incomplete batch at the end is left out, unless it is the only one."""
+    return DataLoader(
+        rows,
+        batch_size=batch_size,
+        sampler=RandomSampler(rows),
+        collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
+        drop_last=len(rows) >= batch_size,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 class FingerprintRows(Dataset[dict[str, Tensor]]):

@@ -8,11 +8,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
 from callbacks.atomic_file import write_text
-from datamodules.feature_dataset import pass_batch
-from datamodules.fingerprint_rows import PairRows
+from datamodules.fingerprint_rows import PairRows, shuffled_pairs
 from experiments.cell import Cell, read_config
 from experiments.command import find_config, run_command
 from experiments.flowhash_fingerprints import Encoder, Fingerprints
@@ -59,14 +58,7 @@ class KeptPairs(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled pairs; an incomplete batch at the end is left out, unless it is the only one."""
-        rows = PairRows(self._clean, self._distorted, self._items)
-        return DataLoader(
-            rows,
-            batch_size=self.batch_size,
-            sampler=RandomSampler(rows),
-            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
-            drop_last=len(rows) >= self.batch_size,
-        )
+        return shuffled_pairs(PairRows(self._clean, self._distorted, self._items), self.batch_size)
 
 
 def pooled_encoder(study: FlowStudy, folder: Path) -> Encoder:

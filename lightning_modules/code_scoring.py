@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lightning_modules.probing_efficiency import evaluated_until_found, nearest_items, share_at_recall
+from lightning_modules.probing_efficiency import evaluated_until_found, share_at_recall
+from retrieval.index import nearest_by_inner_product
 from retrieval.metrics import bucket_counts, bucket_entropy, localisation_hits, share_near_uniform
 
 # Table 5 of FlowHash (2024) has widths of 0.5 and up.
@@ -41,7 +42,7 @@ def score_codes(
     counts = bucket_counts(item_z > 0)
     entropy = bucket_entropy(counts)
     fingerprint, z = queries["fingerprint"][is_measured], query_z[is_measured]
-    found = nearest_items(fingerprint, items["fingerprint"])
+    found = nearest_by_inner_product(fingerprint, items["fingerprint"])
     is_hit = localisation_hits(
         items["track"][found],
         items["start_seconds"][found],

@@ -13,19 +13,6 @@ from torch import Tensor
 _CHUNK_ITEMS = 65_536
 
 
-def nearest_items(
-    queries: Float[Tensor, "query feature"], items: Float[Tensor, "item feature"]
-) -> Int[Tensor, " query"]:
-    """Return the position of the item of the largest inner product with each query; the first of equals."""
-    best = queries.new_full((len(queries),), -torch.inf)
-    position = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
-    for start in range(0, len(items), _CHUNK_ITEMS):
-        found, place = (queries @ items[start : start + _CHUNK_ITEMS].T).max(dim=1)
-        position = torch.where(found > best, start + place, position)
-        best = torch.maximum(found, best)
-    return position
-
-
 def evaluated_until_found(
     query_z: Float[Tensor, "query bit"], item_bits: Bool[Tensor, "item bit"], target: Int[Tensor, " query"]
 ) -> Int[Tensor, " query"]:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from retrieval.codes import bucket_codes
+
 # codes are kept in 32 bits, and a subset's bits are summed in float32, which is exact so far
 MAX_BITS = 24
 
@@ -142,7 +144,7 @@ def pack_signs(z: Float[Tensor, "item bit"]) -> Int[Tensor, " item"]:
     """
     if not 1 <= z.shape[1] <= MAX_BITS:
         raise ValueError(f"Expected 1 to {MAX_BITS} bits; got {z.shape[1]}.")
-    return ((z > 0).float() @ torch.exp2(torch.arange(z.shape[1], device=z.device))).long()
+    return bucket_codes(z > 0)
 
 
 def cheapest_codes(

@@ -11,6 +11,7 @@ def test_it_is_what_a_loop_finds(queries_per_batch: int) -> None:
     generator = torch.Generator().manual_seed(0)
     queries, items = torch.randn(7, 4, generator=generator), torch.randn(20, 4, generator=generator)
     found = nearest_by_inner_product(queries, items, queries_per_batch)
+    assert torch.equal(found, (queries @ items.T).argmax(dim=1))
     for query, item in zip(queries, found.tolist(), strict=True):
         assert item == max(range(20), key=lambda position: float(query @ items[position]))
 
