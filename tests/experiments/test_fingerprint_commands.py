@@ -19,6 +19,7 @@ QUIET = (
 )  # fmt: skip
 NARROW = {
     "fingerprinter.yaml": ["--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16"],
+    "fingerprinter_plus.yaml": ["--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16"],
     "fingerprinter_small.yaml": ["--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16"],
     "fingerprinter_nafp.yaml": ["--model.encoder.channels=[8, 8, 8, 8, 8, 8, 16, 16]", "--model.fingerprint_dim=16"],
     "fingerprinter_attention.yaml": ["--model.encoder.width=2", "--model.fingerprint_dim=16"],
