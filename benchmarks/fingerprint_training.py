@@ -48,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device, console = find_device(), Console(width=120)
     ceilings = measure_ceilings(device, options.matrix_size)
     console.print(f"Ceilings of {device}: {ceilings}")
-    loader = cli.datamodule.train_dataloader()
-    benchmark = TrainingBenchmark(cli.model.to(device), next(iter(loader)), options.num_steps)
+    data = cli.datamodule
+    loader = data.train_dataloader()
+    benchmark = TrainingBenchmark(cli.model.to(device), next(iter(loader)), data.expand, options.num_steps)
     console.print(f"A step: {benchmark.num_flops / 1e9:,.0f} billion operations, {benchmark.num_bytes / 1e9:.2f} GB")
     kinds = (False, True) if options.compile else (False,)
     steps = [benchmark.steps(each, ceilings, is_compiled=kind) for kind in kinds for each in PRECISIONS]

@@ -23,12 +23,15 @@ A batch is a dict of tensors; C, O, D and L are the samples of context, offset, 
                  start_seconds  float64 [batch]
                  item_index     int64 [batch]                   tracks one after another
 
+Loaders serve it as `compact_batch.py` has it. Lightning gets it as above, expanded on the device; who goes through a
+loader by himself passes batches to `expand`.
+
 Past 300 lines because options are written out with their meaning.
 """
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.clips import OnBadAudio
+from datamodules.compact_batch import BatchExpander, first_rooms
 from datamodules.errors import SplitError
 from datamodules.feature_dataset import pass_batch
 from datamodules.fingerprint_datasets import DatabaseSegments, Queries, SegmentShape, TrainSegments
@@ -145,7 +149,8 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
         self._audio: TrackAudio | None = None
         self._roles: TrackRoles | None = None
         self._noise_pools: dict[str, NoisePool] = {}
-        self._room_sets: dict[str, RoomSet] = {}
+        self._room_sets: dict[str, tuple[RoomSet, int]] = {}  # with the first one's position in the table of all
+        self._expander: BatchExpander | None = None
         self._passages: Passages | None = None
 
     # What a corpus defines.
@@ -235,7 +240,9 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
             "train": NoisePool(noise_audio, np.arange(num_train)),
             "test": NoisePool(noise_audio, np.arange(num_train, num_train + len(noise_files.test))),
         }
-        self._room_sets = {"train": train_rooms, "test": test_rooms}
+        first_train, first_test = first_rooms(train_rooms, test_rooms)
+        self._room_sets = {"train": (train_rooms, first_train), "test": (test_rooms, first_test)}
+        self._expander = BatchExpander(train_rooms, test_rooms)
         self._audio, self._roles = audio, roles
         num_short = int((~is_usable).sum()) - len(audio.skipped)
         _logger.info(
@@ -244,6 +251,20 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
             self.data_name, len(self.tracks), audio.lengths.sum() / self.sample_rate_hz / 3600, len(roles.train),
             len(roles.val), len(roles.indexed), len(self.database), len(roles.query), len(audio.skipped), num_short,
         )  # fmt: skip
+
+    def expand(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what a loader has served as it is documented, on the device it is on; again changes nothing.
+
+        Raises:
+            RuntimeError: Before `setup`.
+        """
+        if self._expander is None:
+            raise RuntimeError("Call setup() before asking for batches.")
+        return self._expander(batch)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Expand what Lightning has brought to the device."""
+        return self.expand(batch)
 
     def train_dataloader(self) -> ResumableLoader:
         """Segments to train on, drawn anew each epoch.
@@ -263,7 +284,7 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
             self._samples(self.segment_seconds),
         )  # fmt: skip
         dataset = TrainSegments(
-            self.audio, self.roles.train, self._noise_pools["train"], self._room_sets["train"], shape, num_items,
+            self.audio, self.roles.train, self._noise_pools["train"], *self._room_sets["train"], shape, num_items,
             self.seed,
         )  # fmt: skip
         sampler = EpochSampler(num_items, num_processes, rank)
@@ -315,7 +336,7 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
 
     def _ask(self, passages: Passages, part: str, seed: Sequence[int]) -> Queries:
         return Queries(
-            self.audio, passages, list_conditions(self.queries), self._noise_pools[part], self._room_sets[part],
+            self.audio, passages, list_conditions(self.queries), self._noise_pools[part], *self._room_sets[part],
             self._samples(self.context_seconds), self._samples(self.query_seconds), seed,
         )  # fmt: skip
 

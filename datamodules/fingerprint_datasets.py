@@ -1,7 +1,7 @@
-"""Segments to train on, queries, and the database, each a whole batch at a time."""
+"""Segments to train on, queries, and the database, each a whole batch at a time, as `compact_batch.py` has it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datamodules.compact_batch import NO_ROOM
 from datamodules.noise import NoisePool
 from datamodules.query_conditions import Condition, Passages
 from datamodules.rooms import RoomSet
-from datamodules.segments import SegmentGrid, draw_audible, read_segments
+from datamodules.segments import SegmentGrid, read_audible, read_segments
 from datamodules.tracks import TrackAudio
 
 
@@ -52,6 +53,7 @@ class TrainSegments(_BatchDataset):
         tracks: Positions of those trained on.
         noise: Noise to train with.
         rooms: Rooms to train with.
+        first_room: Position of the first of them in the table of all rooms.
         shape: Samples of a segment.
         num_items: Segments an epoch.
         seed: Seed of all draws.
@@ -63,11 +65,13 @@ class TrainSegments(_BatchDataset):
         tracks: np.ndarray,
         noise: NoisePool,
         rooms: RoomSet,
+        first_room: int,
         shape: SegmentShape,
         num_items: int,
         seed: int,
     ) -> None:
-        self._audio, self._tracks, self._noise, self._rooms, self._shape = audio, tracks, noise, rooms, shape
+        self._audio, self._tracks, self._noise, self._shape = audio, tracks, noise, shape
+        self._num_rooms, self._first_room = len(rooms.names), first_room
         self._num_items = num_items
         self._seed = seed
         self._num_rounds = -(-num_items // len(tracks))
@@ -79,24 +83,25 @@ class TrainSegments(_BatchDataset):
     def __getitems__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """Return the batch of the items of these numbers."""
         shape, size = self._shape, len(numbers)
-        waveform = np.empty((size, shape.context + shape.segment + 2 * shape.offset), np.float32)
-        noise = np.empty((size, shape.segment), np.float32)
+        before, after = shape.context + shape.offset, shape.offset
+        waveform = np.empty((size, before + shape.segment + after), self._audio.sample_type)
+        noise = np.empty((size, shape.segment), self._noise.sample_type)
         room = np.empty(size, np.int64)
         for row, number in enumerate(numbers):
             epoch, item = divmod(number, self._num_items)
             generator = np.random.default_rng([self._seed, epoch, item])
-            track, start = self._draw_segment(epoch, item, generator)
-            self._audio.read(track, start - shape.context - shape.offset, waveform[row])
+            read_audible(self._draw_segment(epoch, item, generator), self._audio, waveform[row], before, after)
             self._noise.draw(generator, noise[row])
-            room[row] = generator.integers(len(self._rooms.responses))
+            room[row] = self._first_room + generator.integers(self._num_rooms)
         return {
             "waveform": torch.from_numpy(waveform),
             "noise": torch.from_numpy(noise),
-            "room": torch.from_numpy(self._rooms.responses[room]),
+            "room": torch.from_numpy(room),
             "item_index": torch.from_numpy(np.array(numbers, np.int64) % self._num_items),
         }
 
-    def _draw_segment(self, epoch: int, item: int, generator: np.random.Generator) -> tuple[int, int]:
+    def _draw_segment(self, epoch: int, item: int, generator: np.random.Generator) -> Callable[[int], tuple[int, int]]:
+        """Return what draws track and start of an item."""
         order, first_round = self._order_of(epoch)
         turn, own = (item // len(self._tracks) + first_round[order[item]]) % self._num_rounds, int(order[item])
 
@@ -107,7 +112,7 @@ class TrainSegments(_BatchDataset):
             track = int(self._tracks[position])
             return track, int(share * (int(self._audio.lengths[track]) - self._shape.segment + 1))
 
-        return draw_audible(draw, self._audio, self._shape.segment)
+        return draw
 
     def _order_of(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         if self._order[0] != epoch:
@@ -156,6 +161,7 @@ class Queries(_BatchDataset):
         conditions: Distortions.
         noise: Noise to mix with.
         rooms: Rooms to ask in.
+        first_room: Position of the first of them in the table of all rooms.
         context: Samples before the passage.
         num_samples: Samples of a passage.
         seed: Seed of noise and rooms.
@@ -171,11 +177,12 @@ class Queries(_BatchDataset):
         conditions: Sequence[Condition],
         noise: NoisePool,
         rooms: RoomSet,
+        first_room: int,
         context: int,
         num_samples: int,
         seed: Sequence[int],
     ) -> None:
-        self._audio, self._passages, self._noise, self._rooms = audio, passages, noise, rooms
+        self._audio, self._passages, self._noise, self._first_room = audio, passages, noise, first_room
         self._conditions = list(conditions)
         self._context, self._num_samples = context, num_samples
         self._seed = list(seed)
@@ -189,16 +196,15 @@ class Queries(_BatchDataset):
         item_index = np.array(numbers, np.int64)
         condition, passage = np.divmod(item_index, len(self._passages.starts))
         tracks, starts = self._passages.tracks[passage], self._passages.starts[passage]
-        waveform = np.empty((len(numbers), self._context + self._num_samples), np.float32)
-        noise = np.zeros((len(numbers), self._num_samples), np.float32)
-        room = np.zeros((len(numbers), self._rooms.responses.shape[1]), np.float32)
-        room[:, 0] = 1
+        waveform = np.empty((len(numbers), self._context + self._num_samples), self._audio.sample_type)
+        noise = np.zeros((len(numbers), self._num_samples), self._noise.sample_type)
+        room = np.full(len(numbers), NO_ROOM, np.int64)
         for row, (kind, query) in enumerate(zip(condition, passage, strict=True)):
             self._audio.read(int(tracks[row]), int(starts[row]) - self._context, waveform[row])
             generator = np.random.default_rng([*self._seed, query])
             share = generator.random()
             if len(self._candidates[kind]):
-                room[row] = self._rooms.responses[self._candidates[kind][int(share * len(self._candidates[kind]))]]
+                room[row] = self._first_room + self._candidates[kind][int(share * len(self._candidates[kind]))]
             if self._conditions[kind].snr_db is not None:
                 self._noise.draw(generator, noise[row])
         snr_db = np.array([0.0 if asked.snr_db is None else asked.snr_db for asked in self._conditions], np.float32)

@@ -98,10 +98,15 @@ class NoisePool:
         if len(self.files) == 0:
             raise AudioFileError("Expected noise files that can be decoded; none can. Fetch the noise again.")
 
-    def draw(self, generator: np.random.Generator, out: np.ndarray) -> None:
-        """Fill `out`, float32 [time], from a random place of a random file, never with silence.
+    @property
+    def sample_type(self) -> np.dtype:
+        """What samples are without conversion."""
+        return self._audio.sample_type
 
-        A file that is shorter is repeated.
+    def draw(self, generator: np.random.Generator, out: np.ndarray) -> None:
+        """Fill `out`, [time], from a random place of a random file, never with silence.
+
+        What `out` holds is the audio's `sample_type`, or float32. A file that is shorter is repeated.
 
         Raises:
             AudioFileError: If a thousand passages in succession were silent.
@@ -112,7 +117,7 @@ class NoisePool:
             if length >= len(out):
                 self._audio.read(file, int(generator.integers(length - len(out) + 1)), out)
             else:
-                whole = np.empty(length, np.float32)
+                whole = np.empty(length, out.dtype)
                 self._audio.read(file, 0, whole)
                 np.take(whole, np.arange(len(out)) + generator.integers(length), mode="wrap", out=out)
             if not is_silent(out):

@@ -63,8 +63,13 @@ class PcmStore:
     def __reduce__(self) -> tuple[object, ...]:  # a worker maps the file again instead of being sent its content
         return _open, (self.folder, self.sample_rate_hz, len(self.offsets) - 1)
 
+    @property
+    def sample_type(self) -> np.dtype:
+        """Samples are 16-bit PCM."""
+        return np.dtype(np.int16)
+
     def read(self, track: int, start: int, out: np.ndarray) -> None:
-        """Fill `out`, float32 [time], with a track's samples from `start` on; zero outside the track."""
+        """Fill `out`, int16 or float32 [time], with a track's samples from `start` on; zero outside the track."""
         first, end = int(self.offsets[track]), int(self.offsets[track + 1])
         begin, stop = max(first, first + start), min(end, first + start + len(out))
         if stop <= begin:
@@ -72,7 +77,10 @@ class PcmStore:
             return
         lead, count = begin - first - start, stop - begin
         out[:lead] = 0
-        np.multiply(self.samples[begin:stop], np.float32(1 / FULL_SCALE), out=out[lead : lead + count])
+        if out.dtype == np.int16:
+            out[lead : lead + count] = self.samples[begin:stop]
+        else:
+            np.multiply(self.samples[begin:stop], np.float32(1 / FULL_SCALE), out=out[lead : lead + count])
         out[lead + count :] = 0
 
 
@@ -282,7 +290,8 @@ def _open(folder: Path, sample_rate_hz: int, num_tracks: int) -> PcmStore:
             f"{folder}: expected {num_tracks} tracks and {2 * offsets[-1]} bytes, found {len(offsets) - 1} tracks and "
             f"{found} bytes. Delete the folder."
         )
-    samples = np.memmap(path, "<i2", "r") if found else np.zeros(0, "<i2")
+    # as a plain array, slices of which cost a fraction of a memmap's
+    samples = np.memmap(path, "<i2", "r").view(np.ndarray) if found else np.zeros(0, "<i2")
     if num_tracks and not found:
         raise AudioFileError(
             f"Expected tracks that can be decoded ({', '.join(AUDIO_SUFFIXES)}); none of {num_tracks} can, the first: "

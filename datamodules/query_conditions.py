@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.errors import SplitError
 from datamodules.pcm_store import show_progress
 from datamodules.repeats import MIN_CORRELATION, find_repeats
-from datamodules.segments import draw_audible
+from datamodules.segments import read_audible
 from datamodules.tracks import TrackAudio
 
 Kind = Literal["clean", "noise", "noise+reverb", "reverb", "measured"]
@@ -120,6 +120,7 @@ def draw_passages(audio: TrackAudio, tracks: np.ndarray, count: int, num_samples
             f"among {len(tracks)}. Lower --data.query_seconds, or add longer tracks."
         )
     longest = round(_LONGEST_SECONDS * audio.sample_rate_hz)
+    passage = np.empty(num_samples, audio.sample_type)
     drawn = []
     for query in range(count):
         generator = np.random.default_rng([*seed, query])
@@ -129,7 +130,7 @@ def draw_passages(audio: TrackAudio, tracks: np.ndarray, count: int, num_samples
             room = longest if audio.lengths[track] >= longest else num_samples
             return track, int(generator.integers(int(audio.lengths[track]) - max(room, num_samples) + 1))
 
-        drawn.append(draw_audible(draw, audio, num_samples))
+        drawn.append(read_audible(draw, audio, passage))
     positions, starts = np.array(drawn, np.int64).reshape(-1, 2).T
     return Passages(positions, starts, _mark_repeats(audio, positions, starts, num_samples))
 

@@ -54,6 +54,11 @@ class StreamedAudio:
                 _logger.warning("Skipped: %s", length)
                 self.skipped[track] = str(length)
 
+    @property
+    def sample_type(self) -> np.dtype:
+        """Samples are as decoding and resampling leave them, not rounded to 16 bits."""
+        return np.dtype(np.float32)
+
     def read(self, track: int, start: int, out: np.ndarray) -> None:
         """Fill `out`, float32 [time], with a track's samples from `start` on; zero outside the track.
 

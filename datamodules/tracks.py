@@ -62,8 +62,15 @@ class TrackAudio(Protocol):
     def skipped(self) -> dict[int, str]:
         """Reason for each track that can't be decoded, by its position."""
 
+    @property
+    def sample_type(self) -> np.dtype:
+        """What samples are without conversion: int16, with full scale at 32,768, or float32, with full scale at 1."""
+
     def read(self, track: int, start: int, out: np.ndarray) -> None:
-        """Fill `out`, float32 [time], with a track's samples from `start` on; zero outside the track, before it too."""
+        """Fill `out`, [time], with a track's samples from `start` on; zero outside the track, before it too.
+
+        What `out` holds is `sample_type`, or float32.
+        """
 
 
 def find_audio_files(folder: Path) -> list[Path]:

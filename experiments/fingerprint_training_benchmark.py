@@ -102,14 +102,22 @@ class TrainingBenchmark:
 
     Args:
         model: On its device; its weights change.
-        batch: As the data module serves it, on the host.
+        batch: As the data module's loader serves it, on the host.
+        expand: The data module's; makes of it, on the device, what the model takes.
         num_steps: Steps to time.
     """
 
-    def __init__(self, model: Fingerprinter, batch: Mapping[str, Tensor], num_steps: int = 50) -> None:
+    def __init__(
+        self,
+        model: Fingerprinter,
+        batch: Mapping[str, Tensor],
+        expand: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+        num_steps: int = 50,
+    ) -> None:
         self.model, self.batch, self.num_steps = model.train(), batch, num_steps
         self.device = model.device
-        self._on_device = {name: value.to(self.device) for name, value in batch.items()}
+        self._expand = expand
+        self._on_device = self._transferred()
         self._generator = torch.Generator(self.device).manual_seed(0)
         self._optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
         self.num_flops, self.num_bytes = self._count()
@@ -147,7 +155,7 @@ class TrainingBenchmark:
                 self._learn(self._loss(self.model.encoder(frames)))
 
             seconds = {
-                "transfer": self._time(lambda: [value.to(self.device) for value in self.batch.values()]),
+                "transfer": self._time(self._transferred),
                 "distortion": self._time(self._distorted),
                 "log-mel": self._time(lambda: self._frames(segments)),
                 "encoder, forward": self._time(forward),
@@ -165,6 +173,9 @@ class TrainingBenchmark:
 
     def _autocast(self, precision: str) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    def _transferred(self) -> dict[str, Tensor]:
+        return self._expand({name: value.to(self.device) for name, value in self.batch.items()})
 
     def _distorted(self) -> Float[Tensor, "sample time"]:
         on = self._on_device

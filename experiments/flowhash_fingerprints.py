@@ -83,8 +83,9 @@ class Fingerprints:
         """All segments of the database: fingerprint [item, feature], track and start_seconds."""
 
         def make() -> tuple[int, Iterator[dict[str, np.ndarray]]]:
-            loader = self._open_data().predict_dataloader()
-            return len(loader), fingerprint_items(self.network, loader)
+            data = self._open_data()
+            loader = data.predict_dataloader()
+            return len(loader), fingerprint_items(self.network, map(data.expand, loader))
 
         return self._part("item", make)
 
@@ -103,7 +104,7 @@ class Fingerprints:
             )
             loader = data.train_dataloader()
             generator = torch.Generator(find_device()).manual_seed(0)
-            return len(loader), fingerprint_pairs(self.network, loader, _NUM_VIEWS, generator)
+            return len(loader), fingerprint_pairs(self.network, map(data.expand, loader), _NUM_VIEWS, generator)
 
         return self._part(self._train_name, make)
 
@@ -140,7 +141,7 @@ class Fingerprints:
             )
             loader = data.test_dataloader()[0]
             hop_samples = round(data.hop_seconds * data.sample_rate_hz)
-            return len(loader), _fingerprint_all_segments(self.network, loader, hop_samples)
+            return len(loader), _fingerprint_all_segments(self.network, map(data.expand, loader), hop_samples)
 
         return self._part(f"{name}-{count}", make)
 

@@ -1,6 +1,7 @@
 """Batches hold what is documented, are drawn the same again, and stay within their tracks and sides of the split."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader
 from datamodules import FingerprintDataModule, Fma, LibriSpeech, MusicFolder, NoiseOptions, QueryOptions, RoomOptions
 from datamodules.errors import AudioFileError, SplitError
 from datamodules.noise import find_noise
+from datamodules.pcm_store import PcmStore
+from datamodules.rooms import open_rooms
 from datamodules.segments import is_silent
 from tests.replicas.air import make_air
 from tests.replicas.fma import make_fma, make_music
@@ -60,8 +63,8 @@ def _librispeech(root: Path, **options: object) -> LibriSpeech:
     return data
 
 
-def _all(loader: DataLoader[dict[str, Tensor]]) -> dict[str, Tensor]:
-    batches = list(loader)
+def _all(data: FingerprintDataModule, loader: DataLoader[dict[str, Tensor]]) -> dict[str, Tensor]:
+    batches = [data.expand(batch) for batch in loader]
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -78,7 +81,7 @@ def _waveform(data: FingerprintDataModule, track: int, start: int, count: int) -
 @pytest.mark.parametrize("make", [_fma, _librispeech])
 def test_batches_have_the_documented_fields(root: Path, make: object) -> None:
     data = make(root)  # type: ignore[operator]
-    (batch, *_) = data.train_dataloader()
+    batch = data.expand(next(iter(data.train_dataloader())))
     assert {name: (tuple(value.shape), value.dtype) for name, value in batch.items()} == {
         "waveform": ((4, CONTEXT + SEGMENT + 2 * OFFSET), torch.float32),
         "noise": ((4, SEGMENT), torch.float32),
@@ -86,7 +89,7 @@ def test_batches_have_the_documented_fields(root: Path, make: object) -> None:
         "item_index": ((4,), torch.int64),
     }
     for loaders in (data.val_dataloader(), data.test_dataloader()):
-        queries, database = (next(iter(loader)) for loader in loaders)
+        queries, database = (data.expand(next(iter(loader))) for loader in loaders)
         assert {name: (tuple(value.shape[1:]), value.dtype) for name, value in queries.items()} == {
             "waveform": ((CONTEXT + SEGMENT,), torch.float32), "noise": ((SEGMENT,), torch.float32),
             "room": ((RATE_HZ,), torch.float32), "snr_db": ((), torch.float32), "has_noise": ((), torch.bool),
@@ -97,6 +100,58 @@ def test_batches_have_the_documented_fields(root: Path, make: object) -> None:
             "waveform": ((SEGMENT,), torch.float32), "track": ((), torch.int64),
             "start_seconds": ((), torch.float64), "item_index": ((), torch.int64),
         }  # fmt: skip
+
+
+def test_batches_are_small_on_their_way_and_exact(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve() -> tuple[Fma, list[dict[str, Tensor]]]:
+        data = _fma(root)
+        loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
+        return data, [batch for loader in loaders for batch in loader]
+
+    data, travelling = serve()
+    assert {str(batch[name].dtype) for batch in travelling for name in ("waveform", "noise") if name in batch} == {
+        "torch.int16"
+    }
+    expanded = [data.expand(batch) for batch in travelling]
+    assert max(_num_bytes(batch) / _num_bytes(whole) for batch, whole in zip(travelling, expanded, strict=True)) < 0.51
+    monkeypatch.setattr(PcmStore, "sample_type", np.dtype(np.float32))  # so that sound travels as it arrives
+    other, floats = serve()
+    for batch, whole in zip(floats, expanded, strict=True):
+        assert batch["waveform"].dtype == torch.float32
+        assert _equal(whole, other.expand(batch))
+        assert _equal(whole, data.expand(whole))
+
+
+def _num_bytes(batch: dict[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in batch.values())
+
+
+def test_rooms_are_those_of_the_part(root: Path) -> None:
+    data = _fma(root)
+    options, asked = data.rooms, data.queries.room_t60_seconds
+    train_rooms, test_rooms = open_rooms(options, asked, root / "cache", RATE_HZ)
+    batch = _all(data, data.train_dataloader())
+    for number, room in zip(batch["item_index"].tolist(), batch["room"], strict=True):
+        assert any(np.array_equal(room, response) for response in train_rooms.responses), number
+    loader, _ = data.test_dataloader()
+    queries = _all(data, loader)
+    of_condition = queries["room"].unflatten(0, (6, QUERIES))
+    assert torch.equal(of_condition[0], torch.eye(RATE_HZ)[:1].expand(QUERIES, -1))
+    for condition, seconds in ((2, 0.3), (4, 0.2), (5, 0.3)):
+        expected = test_rooms.responses[test_rooms.nearest(seconds)]
+        assert all(any(np.array_equal(room, one) for one in expected) for room in of_condition[condition])
+
+
+def test_processes_share_an_epoch(root: Path) -> None:
+    alone = _fma(root, batch_size=8)
+    whole = _all(alone, alone.train_dataloader())
+    parts = []
+    for rank in range(2):
+        data = _fma(root, batch_size=4)
+        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)  # type: ignore[assignment]
+        parts.append(_all(data, data.train_dataloader()))
+    for name, value in whole.items():
+        assert torch.equal(torch.stack([part[name] for part in parts], dim=1).flatten(0, 1), value)
 
 
 def test_roles_leave_out_what_cannot_be_used(root: Path) -> None:
@@ -116,7 +171,7 @@ def test_roles_leave_out_what_cannot_be_used(root: Path) -> None:
 
 def test_segments_are_of_training_tracks_with_zeros_around(root: Path) -> None:
     data = _fma(root, segments_per_track=40)
-    batch = _all(data.train_dataloader())
+    batch = _all(data, data.train_dataloader())
     clean = batch["waveform"][:, CONTEXT + OFFSET : CONTEXT + OFFSET + SEGMENT]
     padded = {int(track): _waveform(data, int(track), -20_000, int(data.audio.lengths[track]) + 40_000)
               for track in data.roles.train}  # fmt: skip
@@ -143,13 +198,14 @@ def test_segments_are_of_training_tracks_with_zeros_around(root: Path) -> None:
 
 
 def test_an_epoch_is_drawn_the_same_again_and_others_differ(root: Path) -> None:
-    loaders = [_fma(root).train_dataloader() for _ in range(2)]
-    first, again = _all(loaders[0]), _all(loaders[1])
+    data = _fma(root)
+    loaders = [each.train_dataloader() for each in (data, _fma(root))]
+    first, again = (_all(data, loader) for loader in loaders)
     assert _equal(first, again)
     loaders[0].sampler.set_epoch(1)  # type: ignore[attr-defined]
-    following = _all(loaders[0])
+    following = _all(data, loaders[0])
     assert not any(torch.equal(first[name], following[name]) for name in ("waveform", "noise", "room"))
-    assert not torch.equal(first["waveform"], _all(_fma(root, seed=1).train_dataloader())["waveform"])
+    assert not torch.equal(first["waveform"], _all(data, _fma(root, seed=1).train_dataloader())["waveform"])
 
 
 def test_workers_and_a_resumed_run_draw_the_same(root: Path) -> None:
@@ -205,7 +261,7 @@ def test_queries_are_the_same_under_every_condition(root: Path) -> None:
         "noise 0 dB", "noise 10 dB", "noise+reverb 0 dB", "noise+reverb 10 dB", "reverb T60 0.2 s", "reverb T60 0.3 s",
     ]  # fmt: skip
     loader, _ = data.test_dataloader()
-    queries = _all(loader)
+    queries = _all(data, loader)
     assert queries["condition"].tolist() == [number for number in range(6) for _ in range(QUERIES)]
     assert queries["item_index"].tolist() == list(range(6 * QUERIES))
     by_condition = {name: value.unflatten(0, (6, QUERIES)) for name, value in queries.items()}
@@ -260,7 +316,7 @@ def test_looped_tracks_give_repeated_queries(root: Path, tmp_path: Path) -> None
 
 def test_database_holds_every_segment_of_the_indexed_tracks(root: Path) -> None:
     data = _fma(root)
-    database = _all(data.predict_dataloader())
+    database = _all(data, data.predict_dataloader())
     assert database["item_index"].tolist() == list(range(len(data.database)))
     position = 0
     for track in data.roles.indexed:
@@ -274,12 +330,12 @@ def test_database_holds_every_segment_of_the_indexed_tracks(root: Path) -> None:
         position += count
     assert position == len(data.database)
     _, test_database = data.test_dataloader()
-    assert _equal(_all(test_database), database)
+    assert _equal(_all(data, test_database), database)
 
 
 def test_validation_is_apart_from_training_and_test(root: Path) -> None:
     data = _fma(root)
-    queries, database = (_all(loader) for loader in data.val_dataloader())
+    queries, database = (_all(data, loader) for loader in data.val_dataloader())
     assert {*queries["track"].tolist(), *database["track"].tolist()} == set(data.roles.val.tolist())
     assert len(queries["track"]) == 3 * len(data.conditions)
     assert not set(data.roles.val) & ({*data.roles.train} | {*data.roles.query})
@@ -290,10 +346,10 @@ def test_noise_and_rooms_of_training_and_test_are_disjoint(root: Path) -> None:
     files = find_noise(NoiseOptions(str(root / "musan")))
     assert not {path.read_bytes() for path in files.train} & {path.read_bytes() for path in files.test}
     data = _fma(root, segments_per_track=60)
-    train = _all(data.train_dataloader())
+    train = _all(data, data.train_dataloader())
     val, _ = data.val_dataloader()
     test, _ = data.test_dataloader()
-    asked, validated = _all(test), _all(val)
+    asked, validated = _all(data, test), _all(data, val)
     rooms = {name: {row.numpy().tobytes() for row in batch["room"][batch["has_room"]]}
              for name, batch in (("test", asked), ("val", validated))}  # fmt: skip
     train_rooms = {row.numpy().tobytes() for row in train["room"]}
@@ -312,7 +368,7 @@ def test_noise_and_rooms_of_training_and_test_are_disjoint(root: Path) -> None:
 def test_measured_rooms_are_asked_in_where_wanted(root: Path) -> None:
     data = _fma(root, queries=QueryOptions(("clean", "measured"), num_val=1))
     assert data.conditions == ["clean", "reverb measured"]
-    queries = _all(data.test_dataloader()[0])
+    queries = _all(data, data.test_dataloader()[0])
     assert queries["has_room"].tolist() == [False] * QUERIES + [True] * QUERIES
     without = RoomOptions(num_train=2, num_test=1, t60_range_seconds=(0.2, 0.3))
     with pytest.raises(SplitError, match="kind measured"):
@@ -324,7 +380,7 @@ def test_streamed_tracks_give_the_same_batches(root: Path) -> None:
     assert cached.roles.query.tolist() == streamed.roles.query.tolist()
     one_of_each = [[data.train_dataloader(), *data.test_dataloader()] for data in (cached, streamed)]
     for one, other in zip(*one_of_each, strict=True):
-        expected, found = next(iter(one)), next(iter(other))
+        expected, found = cached.expand(next(iter(one))), streamed.expand(next(iter(other)))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
@@ -350,6 +406,8 @@ def test_what_cannot_be_trained_or_asked_is_an_error(root: Path) -> None:
         _ = Fma(str(root / "fma")).roles
     with pytest.raises(RuntimeError, match="setup"):
         _ = Fma(str(root / "fma")).audio
+    with pytest.raises(RuntimeError, match="setup"):
+        Fma(str(root / "fma")).expand({})
 
 
 @pytest.mark.usefixtures("unchecked_types")

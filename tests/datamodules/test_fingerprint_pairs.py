@@ -1,6 +1,6 @@
 """Fingerprints are computed once, belong together, and are served as what learns from them expects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ NUM_TRAIN, NUM_QUERIES, NUM_ITEMS = 12, 5, 7
 
 
 class Segments(Dataset[dict[str, Tensor]]):
-    """Segment i of all epochs is constant i + 1; its noise and room are i."""
+    """Segment i of all epochs is constant i + 1; its noise and room are i. On its way it is twice as large."""
 
     def __len__(self) -> int:
         return NUM_TRAIN
@@ -31,7 +31,7 @@ class Segments(Dataset[dict[str, Tensor]]):
         number = torch.tensor(positions)
         value = number[:, None].float()
         return {
-            "waveform": (value + 1).expand(-1, CONTEXT + 2 * OFFSET + SEGMENT),
+            "waveform": 2 * (value + 1).expand(-1, CONTEXT + 2 * OFFSET + SEGMENT),
             "noise": value.expand(-1, SEGMENT),
             "room": value.expand(-1, ROOM),
             "item_index": number % NUM_TRAIN,
@@ -39,7 +39,7 @@ class Segments(Dataset[dict[str, Tensor]]):
 
 
 class Places(Dataset[dict[str, Tensor]]):
-    """Queries, or segments of the database."""
+    """Queries, or segments of the database; on their way twice as large."""
 
     def __init__(self, num_items: int, num_before: int) -> None:
         self.num_items, self.num_before = num_items, num_before
@@ -51,7 +51,7 @@ class Places(Dataset[dict[str, Tensor]]):
         number = torch.tensor(positions)
         value = number[:, None].float() + 1
         return {
-            "waveform": value.expand(-1, self.num_before + 2 * SEGMENT if self.num_before else SEGMENT),
+            "waveform": 2 * value.expand(-1, self.num_before + 2 * SEGMENT if self.num_before else SEGMENT),
             "noise": value.expand(-1, 2 * SEGMENT),
             "room": value.expand(-1, ROOM),
             "snr_db": number.float(),
@@ -84,6 +84,9 @@ class Corpus(FingerprintDataModule):
     def prepare_data(self) -> None: ...
 
     def setup(self, stage: str | None = None) -> None: ...
+
+    def expand(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {**batch, "waveform": batch["waveform"] / 2}
 
     def train_dataloader(self) -> ResumableLoader:
         return ResumableLoader(Segments(), EpochSampler(NUM_TRAIN, 1, 0), self.batch_size, 0)

@@ -68,6 +68,9 @@ def test_short_noise_is_repeated(root: Path) -> None:
     out = np.empty(RATE_HZ, np.float32)
     pool.draw(np.random.default_rng(0), out)
     assert len(waveform) < RATE_HZ
+    stored = np.empty(RATE_HZ, pool.sample_type)
+    pool.draw(np.random.default_rng(0), stored)
+    np.testing.assert_array_equal(stored / np.float32(32_768), out)
     np.testing.assert_array_equal(out[len(waveform) :], out[: -len(waveform)])
     np.testing.assert_allclose(np.sort(out[: len(waveform)]), np.sort(waveform))
 

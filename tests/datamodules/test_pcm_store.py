@@ -49,6 +49,9 @@ def test_samples_come_back_and_outside_is_zero(paths: list[Path], tmp_path: Path
         np.testing.assert_array_equal(_read(store, track, -300, 4_800), padded)
         assert not _read(store, track, 4_000, 50).any()
         assert not _read(store, track, -60, 50).any()
+        out = np.full(4_800, -1, store.sample_type)
+        store.read(track, -300, out)
+        np.testing.assert_array_equal(out, np.pad(_samples(track), (300, 500)))
     assert not _read(store, 1, 0, 100).any()
 
 

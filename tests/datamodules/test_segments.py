@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.errors import AudioFileError
-from datamodules.segments import SILENCE_RMS, draw_audible, is_silent, make_grid, read_segments
+from datamodules.segments import SILENCE_RMS, is_silent, make_grid, read_audible, read_segments
 
 LENGTHS = np.array([1_000, 99, 350, 0, 100, 119])
 
@@ -19,6 +19,10 @@ class ArrayAudio:
     sample_rate_hz: int = 16_000
     skipped: dict[int, str] = field(default_factory=dict)
     num_reads: int = 0
+
+    @property
+    def sample_type(self) -> np.dtype:
+        return self.waveforms[0].dtype
 
     @property
     def lengths(self) -> np.ndarray:
@@ -72,6 +76,24 @@ def test_silence_is_told_from_faint_sound() -> None:
     assert not is_silent(np.full(100, 1.1 * SILENCE_RMS, np.float32))
 
 
+def test_silence_of_stored_samples_is_that_of_their_values() -> None:
+    generator = np.random.default_rng(0)
+    levels = np.linspace(5, 15, 40)  # on both sides of 9.83 steps
+    stored = [np.rint(level * generator.standard_normal(1_000)).astype(np.int16) for level in levels]
+    rms = [np.sqrt(np.mean((samples / 32_768.0) ** 2)) for samples in stored]
+    expected = [bool(value < SILENCE_RMS) for value in rms]
+    assert 5 < sum(expected) < 35
+    assert [is_silent(samples) for samples in stored] == expected
+    assert [is_silent(samples / np.float32(32_768)) for samples in stored] == expected
+
+
+def test_a_short_sound_between_the_samples_looked_at_first_is_heard() -> None:
+    waveform = np.zeros(1_000, np.int16)
+    waveform[7] = 1_000
+    assert not is_silent(waveform)
+    assert is_silent(waveform // 100)
+
+
 def test_silent_passages_are_drawn_again() -> None:
     audio = ArrayAudio([np.concatenate([np.zeros(500), np.ones(100)]).astype(np.float32)])
     attempts: list[int] = []
@@ -80,7 +102,9 @@ def test_silent_passages_are_drawn_again() -> None:
         attempts.append(attempt)
         return 0, 100 * attempt
 
-    assert draw_audible(draw, audio, 100) == (0, 500)
+    out = np.empty(160, np.float32)
+    assert read_audible(draw, audio, out, before=50, after=10) == (0, 500)  # what is around it doesn't count
     assert attempts == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(out, np.concatenate([np.zeros(50), np.ones(100), np.zeros(10)]))
     with pytest.raises(AudioFileError, match="silent"):
-        draw_audible(lambda _: (0, 0), audio, 100)
+        read_audible(lambda _: (0, 0), audio, out[:100])

@@ -24,6 +24,7 @@ def test_any_part_equals_the_store(tmp_path: Path, name: str, rate_hz: int) -> N
     store = open_or_make_store(tmp_path, "corpus", [tmp_path / name], RATE_HZ)
     streamed = StreamedAudio([tmp_path / name], RATE_HZ, "raise")
     assert streamed.lengths.tolist() == store.lengths.tolist()
+    assert streamed.sample_type == np.float32
     length = int(store.lengths[0])
     for start, count in ((0, 100), (-200, 500), (7_777, 3_001), (length - 50, 200), (length + 5, 10), (-50, 20)):
         expected, found = np.empty(count, np.float32), np.full(count, np.nan, np.float32)

@@ -21,11 +21,20 @@ CPU = torch.device("cpu")
 
 def make_batch(num_pairs: int, distortion: Distortion) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
+
+    def draw(num_samples: int) -> torch.Tensor:
+        return torch.randint(-1000, 1000, (num_pairs, num_samples), generator=generator, dtype=torch.int16)
+
     return {
-        "waveform": torch.randn(num_pairs, distortion.num_samples, generator=generator),
-        "noise": torch.randn(num_pairs, distortion.segment_samples, generator=generator),
-        "room": torch.eye(num_pairs, 400),
+        "waveform": draw(distortion.num_samples),
+        "noise": draw(distortion.segment_samples),
+        "room": torch.arange(num_pairs),
     }
+
+
+def expand(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    sounds = {name: batch[name] / 32_768 for name in ("waveform", "noise")}
+    return sounds | {"room": torch.eye(len(batch["room"]), 400)[batch["room"]]}
 
 
 @pytest.fixture
@@ -39,11 +48,11 @@ def model() -> Fingerprinter:
 
 @pytest.fixture
 def benchmark(model: Fingerprinter) -> TrainingBenchmark:
-    return TrainingBenchmark(model, make_batch(2, model.distortion), num_steps=1)
+    return TrainingBenchmark(model, make_batch(2, model.distortion), expand, num_steps=1)
 
 
 def test_operations_are_those_of_the_matrix_products(benchmark: TrainingBenchmark, model: Fingerprinter) -> None:
-    twice = TrainingBenchmark(model, make_batch(4, model.distortion), num_steps=1)
+    twice = TrainingBenchmark(model, make_batch(4, model.distortion), expand, num_steps=1)
     # the encoder's grow with the batch, the loss's with its square, which is small beside them
     assert 2 * benchmark.num_flops < twice.num_flops < 2.01 * benchmark.num_flops
     # forward and backward together are three products a weight and sample, but for the first layer's input gradient
@@ -55,7 +64,7 @@ def test_operations_are_those_of_the_matrix_products(benchmark: TrainingBenchmar
 
 def test_bytes_hold_weights_batch_and_what_is_kept(benchmark: TrainingBenchmark, model: Fingerprinter) -> None:
     num_weights = sum(each.numel() for each in model.parameters())
-    batch = sum(each.numel() * 4 for each in benchmark.batch.values())
+    batch = sum(each.numel() * 4 for each in expand(dict(benchmark.batch)).values())
     assert benchmark.num_bytes > 32 * num_weights + batch
 
 
