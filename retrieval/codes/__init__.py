@@ -1,7 +1,8 @@
 """Vector -> code."""
 
 from retrieval.codes.agh import AnchorGraphHash
-from retrieval.codes.base import BinaryHash, CodebookFit, Coder, Quantizer, encode_in_chunks
+from retrieval.codes.balanced_residual import BalancedResidualHash
+from retrieval.codes.base import BinaryHash, BucketHash, CodebookFit, Coder, Quantizer, encode_in_chunks
 from retrieval.codes.best_first import cheapest_combinations
 from retrieval.codes.bre import BinaryReconstructiveEmbedding
 from retrieval.codes.buckets import bucket_bits, bucket_codes
@@ -25,8 +26,10 @@ from retrieval.codes.vq import VectorQuantizer
 
 __all__ = [
     "AnchorGraphHash",
+    "BalancedResidualHash",
     "BinaryHash",
     "BinaryReconstructiveEmbedding",
+    "BucketHash",
     "CodebookFit",
     "Coder",
     "CoderFileError",

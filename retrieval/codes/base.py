@@ -174,6 +174,50 @@ class BinaryHash(Coder):
         return self.project(vectors) > _ZERO
 
 
+class BucketHash(Coder):
+    """A code that names a bucket; what another bucket costs a query is no sum over the bits in which it differs.
+
+    Codes are for buckets, not for Hamming distance.
+    """
+
+    @abstractmethod
+    def encode(self, vectors: Float[Tensor, "item feature"]) -> Bool[Tensor, "item bit"]:
+        """Return the number of each vector's bucket in bits, as `bucket_codes` reads them.
+
+        Raises:
+            RuntimeError: If it is not fitted.
+            ValueError: If the vectors have another size than `dim`, or one is not finite.
+        """
+
+    @abstractmethod
+    def probe(self, vectors: Float[Tensor, "query feature"], num_probes: int) -> Int[Tensor, "query probe"]:
+        """Return the buckets that a query's neighbours are most likely in, best first; the first is its own.
+
+        Args:
+            vectors: Queries.
+            num_probes: Buckets a query; at most 2^K are there.
+
+        Returns:
+            Numbers as `bucket_codes` reads them from codes.
+
+        Raises:
+            RuntimeError: If it is not fitted.
+            ValueError: If the vectors have another size than `dim`, one is not finite, there is no probe, or a code has
+                more than 62 bits.
+        """
+
+    @abstractmethod
+    def costs(
+        self, vectors: Float[Tensor, "query feature"], codes: Bool[Tensor, "item bit"]
+    ) -> Float[Tensor, "query item"]:
+        """Return by what `probe` orders buckets: the cost of each code to each vector; smaller is sooner.
+
+        Raises:
+            RuntimeError: If it is not fitted.
+            ValueError: If the vectors have another size than `dim`, or one is not finite.
+        """
+
+
 class Quantizer(Coder):
     """A code that names one codeword in each of `num_books` codebooks; it can be decoded.
 

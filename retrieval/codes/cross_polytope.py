@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from retrieval.codes.base import Coder
+from retrieval.codes.base import BucketHash
 from retrieval.codes.best_first import cheapest_combinations
-from retrieval.codes.buckets import bucket_bits
+from retrieval.codes.buckets import bucket_bits, bucket_codes
 from retrieval.codes.linear import to_host
 from retrieval.codes.pca_random_rotation import random_rotation
 
 
-class CrossPolytopeHash(Coder):
+class CrossPolytopeHash(BucketHash):
     """Concatenate the signed axes that several random rotations bring a vector nearest to.
 
     A polytope of n axes has 2 n vertices, which log2(2 n) bits number: the axis, then whether it is the negative side.
@@ -25,8 +25,7 @@ class CrossPolytopeHash(Coder):
     signs and Hadamard transforms, which pay off in many dimensions; here they are uniformly random matrices, no slower
     as one product at those of a fingerprint.
 
-    Bits of one axis have no distance between them: codes of this hash are for buckets, not for Hamming distance.
-    `probe` gives a query's buckets, best first, in the place of the margins of a `BinaryHash`.
+    Bits of one axis have no distance between them.
 
     Args:
         dim: Size of the vectors.
@@ -94,8 +93,25 @@ class CrossPolytopeHash(Coder):
             ValueError: If the vectors have another size than `dim`, one is not finite, there is no probe, or a code has
                 more than 62 bits.
         """
-        costs = [sides.max(dim=1, keepdim=True).values - sides for sides in self._sides(vectors)]
-        return cheapest_combinations(costs, num_probes)
+        return cheapest_combinations(self._vertex_costs(vectors), num_probes)
+
+    def costs(
+        self, vectors: Float[Tensor, "query feature"], codes: Bool[Tensor, "item bit"]
+    ) -> Float[Tensor, "query item"]:
+        """Return the summed costs of the vertices that codes name.
+
+        Raises:
+            RuntimeError: If it is not fitted.
+            ValueError: If the vectors have another size than `dim`, or one is not finite.
+        """
+        parts = codes.split([axes.bit_length() for axes in self._axes], dim=1)
+        total = vectors.new_zeros(len(vectors), len(codes), dtype=self.mean.dtype, device=self.mean.device)
+        for costs, part in zip(self._vertex_costs(vectors), parts, strict=True):
+            total += costs[:, bucket_codes(part)]
+        return total
+
+    def _vertex_costs(self, vectors: Float[Tensor, "item feature"]) -> list[Float[Tensor, "item _"]]:
+        return [sides.max(dim=1, keepdim=True).values - sides for sides in self._sides(vectors)]
 
     def _sides(self, vectors: Float[Tensor, "item feature"]) -> list[Float[Tensor, "item _"]]:
         """Return each polytope's coordinates, positive sides before the negative."""

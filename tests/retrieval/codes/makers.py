@@ -7,6 +7,7 @@ from torch import Tensor
 
 from retrieval.codes import (
     AnchorGraphHash,
+    BalancedResidualHash,
     BinaryReconstructiveEmbedding,
     Coder,
     CrossPolytopeHash,
@@ -46,6 +47,7 @@ CODERS: dict[str, Callable[[int, int, int], Coder]] = {
     ),
     "cross_polytope": lambda dim, bits, seed: CrossPolytopeHash(dim, bits, seed=seed),
     "cross_polytope_origin": lambda dim, bits, seed: CrossPolytopeHash(dim, bits, 4, False, seed),
+    "balanced_residual": lambda dim, bits, seed: BalancedResidualHash(dim, bits, max(4, bits // 3), 8, 3, seed),
     "pq": lambda dim, bits, seed: ProductQuantizer(dim, bits, 16, 8, 3, seed),
     "opq": lambda dim, bits, seed: OptimizedProductQuantizer(dim, bits, 16, 3, 8, 2, seed),
     "vq": lambda dim, bits, seed: VectorQuantizer(dim, min(bits, 5), 8, seed),
@@ -54,8 +56,9 @@ CODERS: dict[str, Callable[[int, int, int], Coder]] = {
 }
 # One bit a principal direction.
 PCA_CODERS = ["pca_sign", "pca_median", "rotated_pca", "itq", "itq_faiss"]
-# Bits without margins, for buckets.
 POLYTOPES = ["cross_polytope", "cross_polytope_origin"]
+# Bits without margins.
+BUCKET_HASHES = [*POLYTOPES, "balanced_residual"]
 # Of the vectors they need the mean at most.
 RANDOM_CODERS = ["lsh", "lsh_origin", *POLYTOPES]
 QUANTIZERS = ["pq", "opq", "vq", "rq", "straight_through"]
