@@ -30,8 +30,9 @@ _CHUNK_TRACKS = 100
 _TRAINING_VECTORS = 30_000
 _NUM_CLUSTERS = 2000
 _BATCHES = (1, 100)
-# gigabytes before, seconds to open, gigabytes at most, per cent evaluated, seconds of a query and of a batch
-Costs = tuple[float, float, float, float, float, float]
+_NOISE = 0.33
+# gigabytes before, seconds to open, gigabytes at most, per cent evaluated and found, seconds of a query and of a batch
+Costs = tuple[float, float, float, float, float, float, float]
 _PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
@@ -49,6 +50,7 @@ class SizeMeasurement:
         memory_gigabytes: Most memory of that process, mapped pages among it, after its searches.
         opened_gigabytes: Memory of that process before it opened the index: the libraries.
         evaluated_percent: Share of the items that a query is compared with.
+        planted_percent: Queries, items with noise of a third of their length added, that find the item first.
         single_milliseconds: Median time of a query.
         batch_per_second: Queries a second, a hundred at a time.
     """
@@ -62,6 +64,7 @@ class SizeMeasurement:
     memory_gigabytes: float
     opened_gigabytes: float
     evaluated_percent: float
+    planted_percent: float
     single_milliseconds: float
     batch_per_second: float
 
@@ -138,10 +141,10 @@ def measure_size(
     index = FingerprintIndex.create(folder, projection, FingerprintSettings(dim, storage="product"), quantizer)
     index.add(_tracks(num_items, dim, report))
     build_seconds = time.perf_counter() - started
-    queries = _draw_unit(_BATCHES[1], dim, seed=2)
+    queries, planted = _planted_queries(num_items, _BATCHES[1], dim)
     report("searching in a process of its own")
-    found = _in_new_process(_open_and_search, folder, projection, queries, num_probes)
-    opened, seconds, memory, evaluated, single, batch = found
+    found = _in_new_process(_open_and_search, folder, projection, queries, planted, num_probes)
+    opened, seconds, memory, evaluated, hits, single, batch = found
     return SizeMeasurement(
         num_items=len(index),
         bytes_per_item=index.bytes_per_item,
@@ -152,6 +155,7 @@ def measure_size(
         memory_gigabytes=memory,
         opened_gigabytes=opened,
         evaluated_percent=evaluated,
+        planted_percent=hits,
         single_milliseconds=1000 * single,
         batch_per_second=_BATCHES[1] / batch,
     )
@@ -222,10 +226,26 @@ def default_hashes(vectors: Float[Tensor, "item feature"], num_bits: int) -> lis
 def clustered_queries(num_items: int, num_queries: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Draw clustered unit vectors, and queries that are some of them with noise of a third of their length added."""
     vectors = _draw_unit(num_items, dim, seed)
-    generator = torch.Generator().manual_seed(seed + 1)
-    chosen = torch.randint(num_items, (num_queries,), generator=generator)
-    noise = torch.randn(num_queries, dim, generator=generator) * (0.33 / math.sqrt(dim))
-    return vectors, torch.nn.functional.normalize(vectors[chosen] + noise, dim=1)
+    chosen = torch.randint(num_items, (num_queries,), generator=torch.Generator().manual_seed(seed + 1))
+    return vectors, _add_noise(vectors[chosen], seed + 2)
+
+
+def _add_noise(vectors: Tensor, seed: int) -> Tensor:
+    noise = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(vectors + noise * (_NOISE / math.sqrt(vectors.shape[1])), dim=1)
+
+
+def _planted_queries(num_items: int, num_queries: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Draw items from the first and the last of `_tracks` again; queries for them, and their numbers."""
+    size = _CHUNK_TRACKS * TRACK_ITEMS
+    firsts = sorted({0, (num_items - 1) // size * size})
+    numbers, vectors = [], []
+    for first in firsts:
+        drawn = _draw_unit(min(size, num_items - first), dim, seed=100 + first)
+        chosen = torch.arange(num_queries // len(firsts)) * len(drawn) // (num_queries // len(firsts))
+        numbers.append(first + chosen)
+        vectors.append(drawn[chosen])
+    return _add_noise(torch.cat(vectors), seed=2), torch.cat(numbers)
 
 
 def _draw_unit(num_vectors: int, dim: int, seed: int) -> Tensor:
@@ -248,7 +268,7 @@ def _in_new_process(search: Callable[..., Costs], *arguments: object) -> Costs:
         return pool.apply(search, arguments)
 
 
-def _open_and_search(folder: Path, projection: BinaryHash, queries: Tensor, num_probes: int) -> Costs:
+def _open_and_search(folder: Path, projection: BinaryHash, queries: Tensor, planted: Tensor, num_probes: int) -> Costs:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     before = _peak_gigabytes()
@@ -256,13 +276,15 @@ def _open_and_search(folder: Path, projection: BinaryHash, queries: Tensor, num_
     index = FingerprintIndex.open(folder, projection)
     seconds = time.perf_counter() - started
     probing = BudgetProbing(num_probes)
-    evaluated = index.search(queries, 10, probing).num_evaluated.double().mean()
+    found = index.search(queries, 10, probing)
+    evaluated = 100 * float(found.num_evaluated.double().mean()) / len(index)
+    hits = 100 * float((found.item_ids[:, 0] == planted).double().mean())
     turns: list[Callable[[], object]] = [
         lambda: index.search(queries[:1], 10, probing),
         lambda: index.search(queries, 10, probing),
     ]
     single, batch = (statistics.median(times) for times in _time_in_turns(turns, 1.0))
-    return before, seconds, _peak_gigabytes(), 100 * float(evaluated) / len(index), single, batch
+    return before, seconds, _peak_gigabytes(), evaluated, hits, single, batch
 
 
 def _peak_gigabytes() -> float:

@@ -25,7 +25,7 @@ from retrieval.codes import (
     load_coder,
     save_coder,
 )
-from retrieval.index import Buckets, BudgetProbing, FloatRows, HashTable, Probes, Projection, WidthProbing
+from retrieval.index import BudgetProbing, FloatRows, HashTable, Probes, Projection, WidthProbing
 
 # Vectors that hashes are fitted on, at most, and that are hashed at once.
 _FITTED_VECTORS = 100_000
@@ -84,7 +84,7 @@ class StudyHash:
         """Put items into buckets.
 
         Args:
-            vectors: The items; not copied.
+            vectors: The items.
             width: r, for several codes an item; None for one.
         """
         if width is None:
@@ -92,7 +92,7 @@ class StudyHash:
             probes = Probes(codes, torch.ones_like(codes))
         else:
             probes = WidthProbing(width, _MAX_CODES, "nearest").probe(self.project(vectors))
-        return HashTable(self, FloatRows(vectors.shape[1], "float32"), vectors.numpy(), Buckets.from_probes(probes))
+        return HashTable.place(self, FloatRows(vectors.shape[1], "float32"), vectors, probes)
 
     def probe_within(self, vectors: Float[Tensor, "query feature"], width: float) -> Probes:
         """Return the buckets within `width`, r~, of each query; of the bits nearest to a change where they are many."""

@@ -4,8 +4,9 @@ index.json               what the index is and which shards it has: replaced ato
 quantizer.safetensors    product quantizer of the vectors, where they are quantized
 no_match-000007.npz      scores of absent queries, as of generation 7
 shards/000003/           never changed once it is there:
-    vectors.bin          one row an item
     bucket_codes.npy     int32, ascending; with bucket_starts.npy (int64) and positions.npy (int32) the hash table
+    vectors.bin          one row an item, in the order of buckets
+    rows.npy             int32, row of each item
     track_counts.npy     int64, items of each track
     track_names.json     in the same order
 writer.lock              held by the one process that changes the index
@@ -27,7 +28,7 @@ from typing import Any
 
 from retrieval.index.files import IndexFileError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "index.json"
 QUANTIZER = "quantizer.safetensors"
 SHARDS = "shards"
@@ -128,7 +129,7 @@ def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
     """Read index.json.
 
     Raises:
-        IndexFileError: If it is missing, damaged, of a later version, or of another kind of index.
+        IndexFileError: If it is missing, damaged, of another version, or of another kind of index.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -140,10 +141,10 @@ def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
         raise IndexFileError(
             f"{path}: expected a description of an index, found none ({error!r}). Build it again."
         ) from error
-    if version > FORMAT_VERSION or kind != _KIND:
+    if version != FORMAT_VERSION or kind != _KIND:
+        remedy = "Build it again." if version < FORMAT_VERSION else "Update this project, or open it with Index.load."
         raise IndexFileError(
-            f"{path}: expected {_KIND} of version {FORMAT_VERSION} or earlier, found {kind} of version {version}. "
-            "Update this project, or open it with Index.load."
+            f"{path}: expected {_KIND} of version {FORMAT_VERSION}, found {kind} of version {version}. {remedy}"
         )
     try:
         return _to_manifest(found)

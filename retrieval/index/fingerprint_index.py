@@ -273,7 +273,7 @@ class FingerprintIndex:
         for number, shard in enumerate(self._snapshot.shards):
             chosen = np.flatnonzero(owner_shard == number)
             positions = item_ids[chosen] - self._shard_starts[number]
-            scores[chosen] = self._snapshot.rows.score_pairs(shard.table.vectors, prepared, owners[chosen], positions)
+            scores[chosen] = shard.table.score_pairs(prepared, owners[chosen], positions)
         return scores
 
     def tracks_of(self, item_ids: Int[Tensor, " item"]) -> Int[Tensor, " item"]:

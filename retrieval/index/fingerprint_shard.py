@@ -16,8 +16,9 @@ from retrieval.index.probing import Projection
 from retrieval.index.vector_rows import VectorRows
 
 _VECTORS = "vectors.bin"
-_ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32}
+_ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32, "rows": np.int32}
 _COPIED_ITEMS = 65_536
+_UNSORTED = "unsorted.bin"
 _COUNTS, _NAMES = "track_counts.npy", "track_names.json"
 
 
@@ -41,13 +42,13 @@ class Shard:
                 raise IndexFileError(f"{self.folder / name}: expected in the index, found no entry. Build it again.")
             check = check_content if name in (_COUNTS, _NAMES) else check_size
             check(self.folder / name, record.files[name])
-        codes, starts, positions = (_map_array(self.folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items())
+        arrays = [_map_array(self.folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items()]
         shape = record.num_items, rows.width
         if record.files[_VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
             raise IndexFileError(f"{self.folder / _VECTORS}: expected {shape[0]} x {shape[1]} numbers. Build it again.")
         # "c": private pages, that torch and faiss take for writable; nobody writes
         vectors = np.asarray(np.memmap(self.folder / _VECTORS, rows.dtype, "c", shape=shape))
-        self.table = HashTable(projection, rows, vectors, Buckets(codes, starts, positions, record.num_items))
+        self.table = HashTable(projection, rows, vectors, Buckets(*arrays))
         self.track_names: list[str] = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
         self.track_counts: np.ndarray = np.load(self.folder / _COUNTS)
         self.is_removed = np.zeros(len(self.track_names), dtype=bool)
@@ -71,7 +72,7 @@ class Shard:
         first, no_entry = writer.num_items, np.empty(0, dtype=np.int64)
         for start in range(0, len(self), _COPIED_ITEMS):
             part = slice(start, start + _COPIED_ITEMS)
-            writer.add_items(self.table.vectors[part][is_alive[part]], no_entry, no_entry)
+            writer.add_items(self.table.vectors_of(part)[is_alive[part]], no_entry, no_entry)
         moved = np.cumsum(is_alive)[positions[is_kept]] - 1 - (writer.num_items - first)
         writer.add_items(self.table.vectors[:0], codes[is_kept], moved)
 
@@ -91,7 +92,8 @@ class ShardWriter:
     def __init__(self, folder: Path, rows: VectorRows) -> None:
         self._folder = folder
         self._rows = rows
-        self._file = (folder / _VECTORS).open("wb")
+        # in the order of items, until all codes are known
+        self._file = (folder / _UNSORTED).open("wb")
         self._codes: list[np.ndarray] = []
         self._positions: list[np.ndarray] = []
         self.num_items = 0
@@ -121,13 +123,22 @@ class ShardWriter:
         self._file.close()
 
     def finish(self) -> None:
-        """Write everything but the vectors."""
+        """Write the table, and the vectors in its order."""
         self.close()
         codes, positions = np.concatenate(self._codes), np.concatenate(self._positions)
         self._codes, self._positions = [], []
         buckets = Buckets.from_pairs(codes, positions, self.num_items)
-        for name, array in zip(_ARRAYS, (buckets.codes, buckets.starts, buckets.positions), strict=True):
+        del codes, positions
+        arrays = buckets.codes, buckets.starts, buckets.positions, buckets.rows
+        for name, array in zip(_ARRAYS, arrays, strict=True):
             np.save(self._folder / f"{name}.npy", array)
+        unsorted = self._folder / _UNSORTED
+        vectors = np.memmap(unsorted, self._rows.dtype, "r", shape=(self.num_items, self._rows.width))
+        with (self._folder / _VECTORS).open("wb") as file:
+            for start in range(0, self.num_items, _COPIED_ITEMS):
+                vectors[buckets.items[start : start + _COPIED_ITEMS]].tofile(file)
+        del vectors
+        unsorted.unlink()
         np.save(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
         (self._folder / _NAMES).write_text(json.dumps(self.track_names), encoding="utf-8")
 

@@ -1,11 +1,13 @@
 """A hash table whose buckets are searched in order of how likely they hold the nearest item (FlowHash, section 3.3).
 
-Buckets are the codes that items have, sorted, with offsets into one array of item positions: an empty bucket costs
-nothing, an item under several codes four bytes for each. Measured beside faiss's inverted lists with preassigned cells,
-which store a vector for each of its codes.
+Buckets are the codes that items have, sorted, with offsets into one array of items: an empty bucket costs nothing, an
+item under several codes four bytes for each. Vectors lie in the order of buckets, so that a bucket is
+one piece of memory where items have one code each: faiss scans it in place, in half the time of gathering candidates.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,10 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.index.probing import BudgetProbing, Probes, Probing, Projection
-from retrieval.index.vector_rows import Candidates, VectorRows, expand_ranges
+from retrieval.index.row_scan import Ranges, scan_rows
+from retrieval.index.vector_rows import VectorRows
 
-# scores of candidates held at once, padded to the longest query of a group
-_GROUP_SCORES = 2_000_000
+# buckets, or items met in them, of the queries that are searched at once
+_CHUNK_ENTRIES = 2_000_000
 _NO_REPEATS = BudgetProbing(1)
 _LAST_POSITION = 2**31 - 1
 
@@ -39,17 +42,20 @@ class TableSearch:
 
 
 class Buckets:
-    """Positions of items by code.
+    """Items by code.
+
+    Rows are the places of items' vectors, in the order in which items are first named: of a bucket's items one after
+    another where items have one code each.
 
     Args:
         codes: Of the buckets that are not empty; int32, ascending.
         starts: Where each bucket starts in `positions`, and its length at last; int64.
-        positions: Of items, ascending within a bucket; int32.
-        num_items: Items there are, each under one code at least.
+        positions: Numbers of items, ascending within a bucket; int32.
+        rows: Row of each item, each with one code at least; int32.
     """
 
-    def __init__(self, codes: np.ndarray, starts: np.ndarray, positions: np.ndarray, num_items: int) -> None:
-        self.codes, self.starts, self.positions, self.num_items = codes, starts, positions, num_items
+    def __init__(self, codes: np.ndarray, starts: np.ndarray, positions: np.ndarray, rows: np.ndarray) -> None:
+        self.codes, self.starts, self.positions, self.rows = codes, starts, positions, rows
 
     @classmethod
     def from_probes(cls, probes: Probes) -> "Buckets":
@@ -72,9 +78,16 @@ class Buckets:
         pairs.sort()
         sorted_codes = (pairs >> 32).astype(np.int32)
         pairs &= _LAST_POSITION
+        sorted_positions = pairs.astype(np.int32)
+        del pairs
         firsts = np.flatnonzero(np.diff(sorted_codes, prepend=-1))
-        starts = np.append(firsts, len(pairs)).astype(np.int64)
-        return cls(sorted_codes[firsts], starts, pairs.astype(np.int32), num_items)
+        starts = np.append(firsts, len(sorted_codes)).astype(np.int64)
+        return cls(sorted_codes[firsts], starts, sorted_positions, _row_of_each(sorted_positions, num_items))
+
+    @property
+    def num_items(self) -> int:
+        """Items there are."""
+        return len(self.rows)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the code and the position of every entry."""
@@ -85,65 +98,45 @@ class Buckets:
         """Whether an item is under several codes."""
         return len(self.positions) > self.num_items
 
-    def look_up(self, probes: Probes) -> "Visits":
-        """Find the buckets that queries visit."""
-        wanted, num_probes = probes.codes.cpu().numpy(), probes.counts.cpu().numpy()
-        if len(self.codes) == 0:
-            return Visits(np.zeros_like(wanted), np.zeros_like(wanted), num_probes)
-        bucket = np.minimum(np.searchsorted(self.codes, wanted.astype(np.int32)), len(self.codes) - 1)
-        starts = self.starts[bucket]
-        return Visits(starts, np.where(self.codes[bucket] == wanted, self.starts[bucket + 1] - starts, 0), num_probes)
+    @cached_property
+    def items(self) -> np.ndarray:
+        """Item of each row, int32."""
+        if not self.has_repeats:
+            return self.positions
+        items = np.empty(self.num_items, dtype=np.int32)
+        items[self.rows] = np.arange(self.num_items, dtype=np.int32)
+        return items
 
-    def collect(self, visits: "Visits", is_alive: np.ndarray | None = None) -> Candidates:
-        """Collect the items of buckets, each item once a query.
+    def look_up(self, probes: Probes) -> Ranges:
+        """Find the entries of the buckets that queries visit, empty ones left out."""
+        wanted, counts = probes.codes.cpu().numpy().astype(np.int32), probes.counts.cpu().numpy()
+        bucket = np.minimum(np.searchsorted(self.codes, wanted), max(len(self.codes) - 1, 0))
+        is_there = self.codes[bucket] == wanted if len(self.codes) else np.zeros(len(wanted), dtype=bool)
+        if not is_there.all():
+            bucket = bucket[is_there]
+            counts = np.bincount(np.repeat(np.arange(len(counts)), counts)[is_there], minlength=len(counts))
+        starts = self.starts[bucket]
+        return Ranges(starts, self.starts[bucket + 1] - starts, counts)
+
+    def single_out(self, entries: Ranges, is_alive: np.ndarray | None) -> Ranges:
+        """Return the row of each item that queries meet, each once.
 
         Args:
-            visits: Buckets of each query.
+            entries: Of the buckets visited.
             is_alive: Whether an item may be found; None where all may.
         """
-        counts = visits.num_entries
-        # one number for query and position: sorting puts them in order, and equal ones together
-        found = np.repeat(np.arange(len(counts)) << 32, counts)
-        found |= self.positions[expand_ranges(visits.starts, visits.lengths)]
-        found.sort()
-        is_kept = np.ones(len(found), dtype=bool)
-        if self.has_repeats:
-            is_kept[1:] = found[1:] != found[:-1]
+        counts = entries.num_rows
+        # one number for query and item: sorting brings equal ones together
+        met = np.repeat(np.arange(len(counts)) << 32, counts)
+        met |= self.positions[entries.rows()]
+        met.sort()
+        is_kept = np.ones(len(met), dtype=bool)
+        is_kept[1:] = met[1:] != met[:-1]
         if is_alive is not None:
-            is_kept &= is_alive[found & _LAST_POSITION]
-        if not is_kept.all():
-            found = found[is_kept]
-            counts = np.bincount(found >> 32, minlength=len(counts))
-        found &= _LAST_POSITION
-        return Candidates(found, counts)
-
-
-@dataclass(frozen=True)
-class Visits:
-    """Buckets that queries visit, one query after another.
-
-    Attributes:
-        starts: Where each starts; int64.
-        lengths: Entries of each, 0 where it is empty; int64.
-        num_probes: Buckets of each query; int64.
-    """
-
-    starts: np.ndarray
-    lengths: np.ndarray
-    num_probes: np.ndarray
-
-    @property
-    def num_entries(self) -> np.ndarray:
-        """Entries of each query's buckets, items under several of them counted again."""
-        sums = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self.lengths)])
-        ends = np.cumsum(self.num_probes)
-        return np.asarray(sums[ends] - sums[ends - self.num_probes])
-
-    def of_queries(self, queries: np.ndarray) -> "Visits":
-        """Return the visits of some queries, in the order of the numbers given."""
-        num_probes = self.num_probes[queries]
-        chosen = expand_ranges((np.cumsum(self.num_probes) - self.num_probes)[queries], num_probes)
-        return Visits(self.starts[chosen], self.lengths[chosen], num_probes)
+            is_kept &= is_alive[met & _LAST_POSITION]
+        met = met[is_kept]
+        counts = np.bincount(met >> 32, minlength=len(counts))
+        return Ranges(self.rows[met & _LAST_POSITION].astype(np.int64), np.ones_like(met), counts)
 
 
 class HashTable:
@@ -152,8 +145,8 @@ class HashTable:
     Args:
         projection: Maps vectors to z.
         rows: How vectors are stored.
-        vectors: The items' rows; may be mapped from a file.
-        buckets: The items' positions by code.
+        vectors: Of the items, in the order of the buckets' rows; may be mapped from a file.
+        buckets: The items by code.
     """
 
     def __init__(self, projection: Projection, rows: VectorRows, vectors: np.ndarray, buckets: Buckets) -> None:
@@ -178,10 +171,16 @@ class HashTable:
         Raises:
             ValueError: If vectors don't fit, there are more than 24 bits, or an item gets too many codes.
         """
-        encoded = rows.encode(vectors)
         with torch.no_grad():
-            probes = placing.probe(projection.project(vectors))
-        return cls(projection, rows, encoded, Buckets.from_probes(probes))
+            return cls.place(projection, rows, vectors, placing.probe(projection.project(vectors)))
+
+    @classmethod
+    def place(
+        cls, projection: Projection, rows: VectorRows, vectors: Float[Tensor, "item feature"], probes: Probes
+    ) -> "HashTable":
+        """Store vectors under codes that are known; for the rest like `build`."""
+        buckets = Buckets.from_probes(probes)
+        return cls(projection, rows, rows.encode(vectors)[buckets.items], buckets)
 
     def __len__(self) -> int:
         return self.buckets.num_items
@@ -217,13 +216,16 @@ class HashTable:
         scores = np.empty((len(queries), num_items), dtype=np.float32)
         item_ids = np.empty((len(queries), num_items), dtype=np.int64)
         num_evaluated = np.empty(len(queries), dtype=np.int64)
-        visits = self.buckets.look_up(probes)
-        groups = _groups(visits.num_entries)
-        for group in groups:
-            visited, asking = (visits, queries) if len(groups) == 1 else (visits.of_queries(group), queries[group])
-            candidates = self.buckets.collect(visited, is_alive)
-            scores[group], item_ids[group] = self.rows.best(self.vectors, asking, candidates, num_items)
-            num_evaluated[group] = candidates.counts
+        entries = self.buckets.look_up(probes)
+        by_item = self.buckets.has_repeats or is_alive is not None
+        for part in _parts(entries.num_rows if by_item else entries.counts):
+            visited = entries.of_queries(part)
+            if by_item:
+                visited = self.buckets.single_out(visited, is_alive)
+            scores[part], item_ids[part] = scan_rows(
+                self.rows, self.vectors, self.buckets.items, queries[part], visited, num_items
+            )
+            num_evaluated[part] = visited.num_rows
         return TableSearch(
             torch.from_numpy(item_ids),
             torch.from_numpy(scores),
@@ -231,16 +233,32 @@ class HashTable:
             probes.counts.cpu(),
         )
 
+    def score_pairs(self, queries: np.ndarray, owners: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+        """Return the inner product of each pair of a query and an item, float32.
 
-def _groups(counts: np.ndarray) -> list[np.ndarray]:
-    """Split queries into groups of about equally many candidates, within `_GROUP_SCORES` when padded."""
-    if len(counts) * int(counts.max(initial=0)) <= _GROUP_SCORES:
-        return [np.arange(len(counts))]
-    order = np.argsort(counts, kind="stable")
-    groups, start = [], 0
-    while start < len(order):
-        padded = counts[order[start:]] * np.arange(1, len(order) - start + 1)
-        end = start + max(1, int(np.searchsorted(padded, _GROUP_SCORES, side="right")))
-        groups.append(np.sort(order[start:end]))
-        start = end
-    return groups
+        Args:
+            queries: As `rows.prepare` returns them.
+            owners: Number of a pair's query; int64.
+            item_ids: Of the pair's item; int64.
+        """
+        return self.rows.score_pairs(self.vectors, queries, owners, self.buckets.rows[item_ids].astype(np.int64))
+
+    def vectors_of(self, item_ids: slice) -> np.ndarray:
+        """Return the stored rows of items, in the order of items."""
+        return np.asarray(self.vectors[self.buckets.rows[item_ids]])
+
+
+def _row_of_each(positions: np.ndarray, num_items: int) -> np.ndarray:
+    """Number items in the order in which they are first named."""
+    if len(positions) > num_items:
+        firsts = np.unique(positions, return_index=True)[1]
+        positions = positions[np.sort(firsts)]
+    rows = np.empty(num_items, dtype=np.int32)
+    rows[positions] = np.arange(num_items, dtype=np.int32)
+    return rows
+
+
+def _parts(counts: np.ndarray) -> Iterator[slice]:
+    """Cut queries into parts of at most `_CHUNK_ENTRIES`, or of one query, if all had as many as the largest."""
+    size = max(1, _CHUNK_ENTRIES // max(int(counts.max(initial=0)), 1))
+    yield from (slice(start, start + size) for start in range(0, len(counts), size))

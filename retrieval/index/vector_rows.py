@@ -1,10 +1,6 @@
-"""How vectors lie on disk and how candidates among them are scored: float32, float16, or product-quantized.
-
-Rows are gathered where they lie and scored by faiss, so that a vector is stored once however many buckets name it.
-"""
+"""How vectors lie on disk and how they are scored, by faiss: float32, float16, or product-quantized."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import faiss
@@ -15,29 +11,10 @@ from torch import Tensor
 
 from retrieval.codes import ProductQuantizer
 from retrieval.index.base import to_float_rows
-from retrieval.index.order import search_in_total_order
 
 Precision = Literal["float32", "float16"]
 # rows decoded at once; of 128 dimensions, 16 MB
 _CHUNK_ROWS = 32_768
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Items to be scored for several queries, one query after another.
-
-    Attributes:
-        positions: Rows of the items; int64, ascending within a query, each once.
-        counts: Candidates of each query; int64.
-    """
-
-    positions: np.ndarray
-    counts: np.ndarray
-
-    @property
-    def owners(self) -> np.ndarray:
-        """Number of the query of each candidate."""
-        return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
 class VectorRows(ABC):
@@ -63,7 +40,7 @@ class VectorRows(ABC):
 
     @abstractmethod
     def prepare(self, queries: Float[Tensor, "query feature"]) -> np.ndarray:
-        """Return queries as `score_pairs` and `best` take them, float32.
+        """Return queries as `score_pairs` and the inverted file take them, float32.
 
         Raises:
             ValueError: If the queries have another size than `dim`, or one is not finite.
@@ -82,27 +59,9 @@ class VectorRows(ABC):
             positions: Number of a pair's row; int64.
         """
 
-    def best(
-        self, rows: np.ndarray, queries: np.ndarray, candidates: Candidates, num_items: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rank candidates by inner product; of equal ones, the smaller position first.
-
-        Returns:
-            Scores and positions, [query, rank]; -infinity and -1 where there are fewer candidates.
-        """
-        num_total = int(candidates.counts.max(initial=0))
-        scores = np.full((len(queries), num_items), -np.inf, dtype=np.float32)
-        positions = np.full((len(queries), num_items), -1, dtype=np.int64)
-        if num_total:
-            searcher = self._searcher(rows, queries, candidates)
-            numbers = np.arange(len(queries))[:, None]
-            found, items = search_in_total_order(lambda _: searcher, numbers, min(num_items, num_total), num_total)
-            scores[:, : found.shape[1]], positions[:, : found.shape[1]] = -found, items
-        return scores, positions
-
-    def _searcher(self, rows: np.ndarray, queries: np.ndarray, candidates: Candidates) -> Any:  # noqa: ANN401
-        """Return what `search_in_total_order` asks: by the numbers of queries, nearest first."""
-        return _ScoredCandidates(self.score_pairs(rows, queries, candidates.owners, candidates.positions), candidates)
+    @abstractmethod
+    def inverted_file(self) -> Any:  # noqa: ANN401 - faiss's types lack members
+        """Return a new inverted file, without lists, that scores rows by inner product with prepared queries."""
 
 
 class FloatRows(VectorRows):
@@ -117,6 +76,7 @@ class FloatRows(VectorRows):
         if precision not in ("float32", "float16"):
             raise ValueError(f"Expected float32 or float16; got {precision!r}.")
         self.dtype, self.width = np.dtype(precision), dim
+        self._coarse = faiss.IndexFlatIP(dim)
 
     def encode(self, vectors: Float[Tensor, "item feature"]) -> np.ndarray:
         """Return vectors in their precision."""
@@ -133,6 +93,14 @@ class FloatRows(VectorRows):
         if self.dtype == np.float32:
             return _pair_products(queries, owners, rows, positions)
         return _in_chunks(lambda chosen: torch.from_numpy(rows[chosen]).float().numpy(), queries, owners, positions)
+
+    def inverted_file(self) -> Any:  # noqa: ANN401
+        """Return one of float32 or float16."""
+        metric, half = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_fp16
+        if self.dtype == np.float32:
+            return faiss.IndexIVFFlat(self._coarse, self.dim, 1, metric)
+        make: Any = faiss.IndexIVFScalarQuantizer
+        return make(self._coarse, self.dim, 1, half, metric, False)
 
 
 class ProductRows(VectorRows):
@@ -172,55 +140,14 @@ class ProductRows(VectorRows):
         """Return inner products with decoded rows."""
         return _in_chunks(lambda chosen: self._product.decode(rows[chosen]), queries, owners, positions)
 
-    def _searcher(self, rows: np.ndarray, queries: np.ndarray, candidates: Candidates) -> Any:  # noqa: ANN401
-        """Put each query's candidates into a list of an inverted file, where faiss scans codes by table look-ups."""
+    def inverted_file(self) -> Any:  # noqa: ANN401
+        """Return one that scans codes by table look-ups."""
         books, bits = self.quantizer.num_books, self.quantizer.bits_per_book
         make: Any = faiss.IndexIVFPQ
-        searcher = make(self._coarse, self._sliced_dim, len(queries), books, bits, faiss.METRIC_INNER_PRODUCT)
+        searcher = make(self._coarse, self._sliced_dim, 1, books, bits, faiss.METRIC_INNER_PRODUCT)
         searcher.by_residual = False
         faiss.copy_array_to_vector(self._centroids, searcher.pq.centroids)
-        searcher.is_trained, searcher.ntotal = True, len(candidates.positions)
-        codes = rows[candidates.positions]
-        ends = np.cumsum(candidates.counts)
-        for number, (start, end) in enumerate(zip(ends - candidates.counts, ends, strict=True)):
-            if end > start:
-                listed, of_list = candidates.positions[start:end], codes[start:end]
-                searcher.invlists.add_entries(number, len(listed), faiss.swig_ptr(listed), faiss.swig_ptr(of_list))
-        return _ListedCandidates(searcher, queries)
-
-
-class _ScoredCandidates:
-    """Candidates whose scores are known."""
-
-    def __init__(self, scores: np.ndarray, candidates: Candidates) -> None:
-        counts = candidates.counts
-        is_there = np.arange(counts.max()) < counts[:, None]
-        padded = np.full(is_there.shape, -np.inf, dtype=np.float32)
-        padded[is_there] = scores
-        self._scores = torch.from_numpy(padded)
-        self._starts = np.cumsum(counts) - counts
-        self._positions = candidates.positions
-
-    def search(self, numbers: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = numbers[:, 0]
-        # all are asked for at first, in order
-        scored = self._scores if len(chosen) == len(self._scores) else self._scores[torch.from_numpy(chosen)]
-        scores, columns = scored.topk(num_items, dim=1)
-        place = np.minimum(self._starts[chosen][:, None] + columns.numpy(), len(self._positions) - 1)
-        return -scores.numpy(), np.where(torch.isneginf(scores).numpy(), -1, self._positions[place])
-
-
-class _ListedCandidates:
-    """Candidates in lists of an inverted file, one list a query."""
-
-    def __init__(self, searcher: Any, queries: np.ndarray) -> None:  # noqa: ANN401 - faiss's types lack members
-        self._searcher, self._queries = searcher, queries
-
-    def search(self, numbers: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-        no_distance = np.zeros(numbers.shape, dtype=np.float32)
-        rows = np.ascontiguousarray(self._queries[numbers[:, 0]])
-        scores, positions = self._searcher.search_preassigned(rows, num_items, numbers, no_distance)
-        return np.negative(scores), np.asarray(positions)
+        return searcher
 
 
 def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

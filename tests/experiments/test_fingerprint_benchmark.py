@@ -33,6 +33,7 @@ def test_an_index_is_built_and_measured(tmp_path: Path) -> None:
     assert found.bytes_per_item == size / 1000
     assert found.gigabytes_large == pytest.approx(29e6 * size / 1000 / 1e9)
     assert 0 < found.evaluated_percent < 50
+    assert 20 < found.planted_percent <= 100
     assert 0 < found.opened_gigabytes <= found.memory_gigabytes
     assert min(found.build_seconds, found.open_seconds, found.single_milliseconds, found.batch_per_second) > 0
     assert told[-1] == "searching in a process of its own"

@@ -155,7 +155,7 @@ def test_damage_is_noticed(tmp_path: Path, storage: str, how: str) -> None:
     index.add(tracks(0, 9))
     index.set_no_match(NoMatch({1: torch.linspace(0, 1, 99)}, len(index)))
     paths = [path for path in sorted((tmp_path / "index").rglob("*")) if path.is_file() and path.name != "writer.lock"]
-    assert len(paths) == 8 + (storage == "product")
+    assert len(paths) == 9 + (storage == "product")
     for path in paths:
         content = path.read_bytes()
         if how == "missing":
@@ -192,7 +192,8 @@ def test_another_hash_is_noticed(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"version": 9}, "found FingerprintIndex of version 9. Update this project"),
-        ({"kind": "ExactIndex"}, "found ExactIndex of version 1.*or open it with Index.load"),
+        ({"version": 1}, "found FingerprintIndex of version 1. Build it again"),
+        ({"kind": "ExactIndex"}, r"found ExactIndex of version \d.*or open it with Index.load"),
         ({"version": "new"}, "expected a description"),
         ({"settings": {"dim": 3, "novel": 1}}, "expected a complete description"),
         ({"shards": [{"name": "000001"}]}, "expected a complete description"),

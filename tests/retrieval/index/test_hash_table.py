@@ -59,11 +59,11 @@ def test_with_all_buckets_probed_a_table_is_exact_search(name: str, placing: Pro
 
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("probing", [WidthProbing(0.6), BudgetProbing(9)])
-@pytest.mark.parametrize("group_scores", [10, 2_000_000])
+@pytest.mark.parametrize("chunk_entries", [10, 2_000_000])
 def test_several_codes_an_item_agree_with_a_dictionary(
-    name: str, probing: Probing, group_scores: int, monkeypatch: pytest.MonkeyPatch
+    name: str, probing: Probing, chunk_entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hash_table_module, "_GROUP_SCORES", group_scores)
+    monkeypatch.setattr(hash_table_module, "_CHUNK_ENTRIES", chunk_entries)
     vectors, queries = unit(NUM_ITEMS, DIM), unit(20, DIM, seed=1)
     items_z, queries_z = bit_hash().project(vectors), bit_hash().project(queries)
     buckets: dict[int, set[int]] = defaultdict(set)
