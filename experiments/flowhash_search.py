@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,14 +13,20 @@ from torch import Tensor
 from experiments.device import find_device
 from experiments.flowhash_fingerprints import Columns
 from experiments.flowhash_hashes import StudyHash
-from retrieval.index import HashTable, Probes
+from retrieval.index import (
+    FloatRows,
+    HashTable,
+    Probes,
+    propose_alignments,
+    rank_alignments,
+    score_alignments,
+)
 from retrieval.metrics import evaluated_share, localisation_hits, track_hits
 
 # Items that a segment proposes as places of a longer query.
 NUM_NEAREST = 5
 _CHUNK_ITEMS = 65_536
 _CHUNK_QUERIES = 256
-_CHUNK_PRODUCTS = 4_000_000  # numbers multiplied at once
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,8 @@ class Database:
         self.vectors = torch.from_numpy(np.asarray(columns["fingerprint"]))
         self.track = torch.from_numpy(np.array(columns["track"]))
         self.start_seconds = torch.from_numpy(np.array(columns["start_seconds"]))
-        firsts = np.flatnonzero(np.diff(columns["track"], prepend=-1))
-        self.track_ends = np.append(firsts[1:], len(self.track))
-        self.track_starts = firsts
+        # of each track, and the number of items at last
+        self.track_starts = np.append(np.flatnonzero(np.diff(columns["track"], prepend=-1)), len(self.track))
 
     def without(self, tracks: np.ndarray) -> "Database":
         """Return what is left when tracks are removed."""
@@ -193,28 +199,17 @@ def align(
     Returns:
         First item of the place, -1 where there is none; and its mean inner product, -infinity there.
     """
-    num_queries, num_segments, _ = item_ids.shape
-    ids = item_ids.numpy()
-    track = np.searchsorted(database.track_starts, ids, side="right") - 1
-    starts = ids - np.arange(num_segments)[None, :, None]
-    is_within = (ids >= 0) & (starts >= database.track_starts[track])
-    is_within &= starts + num_segments <= database.track_ends[track]
-    query = np.broadcast_to(np.arange(num_queries)[:, None, None], ids.shape)
-    # one number for query and start
-    keys = np.unique((query.astype(np.int64) << 40 | np.maximum(starts, 0))[is_within])
-    owner, start = torch.from_numpy(keys >> 40), torch.from_numpy(keys & ((1 << 40) - 1))
-    steps, chunk = torch.arange(num_segments), max(1, _CHUNK_PRODUCTS // (num_segments * queries.shape[2]))
-    parts = [
-        torch.einsum("asf,asf->a", database.vectors[first[:, None] + steps], queries[of]) / num_segments
-        for first, of in zip(start.split(chunk), owner.split(chunk), strict=True)
-    ]
-    scores = torch.cat([torch.zeros(0), *parts])
-    order = torch.from_numpy(np.lexsort((start.numpy(), -scores.numpy(), owner.numpy())))
-    best_of, position = np.unique(owner[order].numpy(), return_index=True)
-    chosen = order[torch.from_numpy(position)]
+    num_queries, num_segments, dim = queries.shape
+    lengths = np.full(num_queries, num_segments)
+    alignments = propose_alignments(item_ids.flatten(0, 1).numpy(), lengths, database.track_starts)
+    rows, segments = FloatRows(dim, "float32"), queries.flatten(0, 1).contiguous().numpy()
+    scores = score_alignments(alignments, lengths, partial(rows.score_pairs, database.vectors.numpy(), segments))
+    chosen = rank_alignments(alignments, scores, database.track_starts, 1)
+    answered = alignments.query[chosen]
     place = torch.full((num_queries,), -1, dtype=torch.int64)
     best = torch.full((num_queries,), -torch.inf)
-    place[best_of], best[best_of] = start[chosen], scores[chosen]
+    place[answered] = torch.from_numpy(alignments.start[chosen])
+    best[answered] = torch.from_numpy(scores[chosen]).float()
     return place, best
 
 

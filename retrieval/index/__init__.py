@@ -1,5 +1,6 @@
 """Codes -> ranked items."""
 
+from retrieval.index.alignment import propose_alignments, rank_alignments, score_alignments
 from retrieval.index.asymmetric import AsymmetricIndex
 from retrieval.index.base import Index, Ranking
 from retrieval.index.candidates import nearest_candidates, rank_candidates_first
@@ -48,6 +49,9 @@ __all__ = [
     "exhaustive_index",
     "nearest_by_inner_product",
     "nearest_candidates",
+    "propose_alignments",
+    "rank_alignments",
     "rank_candidates_first",
+    "score_alignments",
     "search_sequences",
 ]

@@ -14,7 +14,7 @@ from retrieval.index import (
     NoMatch,
     search_sequences,
 )
-from retrieval.index import sequence_search as sequence_search_module
+from retrieval.index import alignment as alignment_module
 from tests.retrieval.index.makers import DIM, bit_hash, draw
 
 EVERY_CODE = BudgetProbing(1 << 12)
@@ -110,7 +110,7 @@ def test_a_slow_loop_finds_the_same(
     chunk: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sequence_search_module, "_CHUNK_PAIRS", chunk)
+    monkeypatch.setattr(alignment_module, "_CHUNK_PAIRS", chunk)
     queries = [unit(draw(length, DIM, seed=length)) for length in (1, 2, 3, 5, 8, 9, 31)]
     queries += [unit(vectors[20:26] + 0.4 * draw(6, DIM, seed=5))]
     found = search_sequences(index, queries, 4, num_nearest, rank_by, EVERY_CODE)  # type: ignore[arg-type]
