@@ -20,6 +20,8 @@ from retrieval.index.vector_rows import VectorRows
 
 # buckets, or items met in them, of the queries that are searched at once
 _CHUNK_ENTRIES = 2_000_000
+# codes for each bucket that is not empty, up to which buckets are found by code and not by bisection
+_MOST_EMPTY = 4
 _NO_REPEATS = BudgetProbing(1)
 _LAST_POSITION = 2**31 - 1
 
@@ -107,14 +109,29 @@ class Buckets:
         items[self.rows] = np.arange(self.num_items, dtype=np.int32)
         return items
 
+    @cached_property
+    def _starts_by_code(self) -> np.ndarray | None:
+        """Where the bucket of each code starts, and one more; None where most codes would be empty."""
+        if len(self.codes) == 0 or int(self.codes[-1]) > _MOST_EMPTY * len(self.codes):
+            return None
+        lengths = np.zeros(int(self.codes[-1]) + 2, dtype=np.int64)
+        lengths[self.codes + 1] = np.diff(self.starts)
+        return np.cumsum(lengths)
+
     def look_up(self, probes: Probes) -> Ranges:
-        """Find the entries of the buckets that queries visit, empty ones left out."""
-        wanted, counts = probes.codes.cpu().numpy().astype(np.int32), probes.counts.cpu().numpy()
-        bucket = np.minimum(np.searchsorted(self.codes, wanted), max(len(self.codes) - 1, 0))
-        is_there = self.codes[bucket] == wanted if len(self.codes) else np.zeros(len(wanted), dtype=bool)
-        if not is_there.all():
-            bucket = bucket[is_there]
-            counts = np.bincount(np.repeat(np.arange(len(counts)), counts)[is_there], minlength=len(counts))
+        """Find the entries of the buckets that queries visit; empty ones may be left out."""
+        wanted, counts = probes.codes.cpu().numpy(), probes.counts.cpu().numpy()
+        by_code = self._starts_by_code
+        if by_code is not None:
+            last = len(by_code) - 1
+            starts = by_code[np.minimum(wanted, last)]
+            return Ranges(starts, by_code[np.minimum(wanted + 1, last)] - starts, counts)
+        if len(self.codes) == 0:
+            return Ranges(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.zeros_like(counts))
+        bucket = np.minimum(np.searchsorted(self.codes, wanted.astype(np.int32)), len(self.codes) - 1)
+        is_there = self.codes[bucket] == wanted
+        bucket = bucket[is_there]
+        counts = np.bincount(np.repeat(np.arange(len(counts)), counts)[is_there], minlength=len(counts))
         starts = self.starts[bucket]
         return Ranges(starts, self.starts[bucket + 1] - starts, counts)
 
