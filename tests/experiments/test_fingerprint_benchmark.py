@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from benchmarks.fingerprints import main
-from experiments.fingerprint_benchmark import clustered_queries, compare_searches, default_hashes, measure_size
+from experiments.fingerprint_benchmark import measure_size
+from experiments.fingerprint_rivals import default_hashes
+from experiments.synthetic_fingerprints import clustered_queries
 from retrieval.codes import save_coder
+from tests.retrieval.index.makers import product_quantizer
 
 
 @pytest.fixture(autouse=True)
@@ -41,30 +44,22 @@ def test_an_index_is_built_and_measured(tmp_path: Path) -> None:
         measure_size(tmp_path / "small", 299)
 
 
-def test_searches_are_tuned_to_one_recall() -> None:
-    vectors, queries = clustered_queries(2000, 100, 16)
-    found = compare_searches(vectors, queries, default_hashes(vectors, 6), recall=0.8, seconds=0.0)
-    assert [row.method for row in found] == [
-        "PCA signs, median thresholds, 6 bits, hash table", "LSH, 6 bits, hash table", "faiss IVF-Flat, 64 lists",
-    ]  # fmt: skip
-    assert (found[0].single_ratio, found[0].batch_ratio) == (1, 1)
-    for row in found:
-        assert 0.8 <= row.recall <= 1
-        assert 0 < row.evaluated_percent <= 100
-        assert min(row.single_per_second, row.batch_per_second, row.single_ratio, row.batch_ratio) > 0
-    with pytest.raises(ValueError, match="at least 100 queries; got 99"):
-        compare_searches(vectors, queries[:99], [])
-
-
 def test_the_script_prints_both_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vectors, queries = clustered_queries(1500, 100, 32)
     np.save(tmp_path / "vectors.npy", vectors)
     np.save(tmp_path / "queries.npy", queries)
     save_coder(default_hashes(vectors, 5)[0][1], tmp_path / "balanced.safetensors")
+    np.save(tmp_path / "counted.npy", np.arange(100) < 50)
     files = ["--vectors", str(tmp_path / "vectors.npy"), "--queries", str(tmp_path / "queries.npy")]
+    files += ["--counted", str(tmp_path / "counted.npy")]
     main([*files, "--hash", str(tmp_path / "balanced.safetensors"), "--bits", "6", "5", "--seconds", "0"])
     printed = capsys.readouterr().out
     assert "balanced" in printed
     assert "LSH" in printed
     with pytest.raises(SystemExit):
         main(files[:2])
+    with pytest.raises(SystemExit):
+        main(files[4:])
+    save_coder(product_quantizer(), tmp_path / "other.safetensors")
+    with pytest.raises(TypeError, match="expected a hash, found ProductQuantizer"):
+        main([*files, "--hash", str(tmp_path / "other.safetensors")])
