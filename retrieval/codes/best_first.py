@@ -1,7 +1,8 @@
 """The cheapest ways to make one choice in each of several parts: in which order a query visits buckets.
 
 Query-directed probing (Lv et al., Multi-probe LSH, 2007, section 4.4) takes perturbations from a heap, one query after
-another. Here all queries advance together, part by part.
+another. Here all queries advance together, part by part. Where every choice is a bit, `retrieval.index.BudgetProbing`
+does the same in a seventh of the time: which sets of flipped bits can be cheapest is then known before the costs are.
 """
 
 from collections.abc import Sequence

@@ -7,11 +7,10 @@ out over them evenly by Sinkhorn-Knopp, and the projection learns to predict one
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from retrieval.codes.base import BinaryHash
-from retrieval.codes.best_first import cheapest_combinations
 from retrieval.codes.buckets import bucket_bits
 from retrieval.codes.linear import check_vary
 from retrieval.codes.sinkhorn import balanced_assignment, check_sinkhorn
@@ -29,6 +28,10 @@ class OptimalTransportHash(BinaryHash):
     their cross-entropy. Since the softmax over all corners of a cube is a product over its axes, that is the sum over
     bits of binary cross-entropies with the targets' expected bits, and its cost does not grow with 2^K; that of the
     plan does, in memory and time.
+
+    A centroid's cosine is that of a query's own bucket less 2 s |y_k| for each bit k that differs: probing by least
+    sums of |y_k| visits centroids in the order of their similarity, without a look at all 2^K, which the paper counts
+    as this method's cost.
 
     Args:
         dim: Size of the vectors.
@@ -117,28 +120,6 @@ class OptimalTransportHash(BinaryHash):
         self._check_enough(vectors)
         self._learn([vectors.detach(), distorted.detach()])
         self._is_fitted.fill_(True)
-
-    def probe(self, vectors: Float[Tensor, "query feature"], num_probes: int) -> Int[Tensor, "query probe"]:
-        """Return the buckets whose centroids are most similar to a query, best first.
-
-        A centroid's cosine is that of the query's own bucket less 2 s |y_k| for each bit k that differs, so that the
-        cheapest sums of |y_k| give them without a look at all 2^K, which the paper counts as this method's cost.
-
-        Args:
-            vectors: Queries.
-            num_probes: Buckets a query; at most 2^K are there.
-
-        Returns:
-            Numbers as `bucket_codes` reads them from codes; the first is the query's own.
-
-        Raises:
-            RuntimeError: If it is not fitted.
-            ValueError: If the vectors have another size than `dim`, one is not finite, or there is no probe.
-        """
-        margins = self.project(vectors)
-        # of bit 0 and bit 1: nothing for the bit that a query has
-        costs = torch.stack([margins.clamp(min=0), (-margins).clamp(min=0)], dim=2)
-        return cheapest_combinations(costs.unbind(dim=1), num_probes)
 
     def _margins(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
         """Return the projection y, of unit length."""

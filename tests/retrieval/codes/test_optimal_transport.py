@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import OptimalTransportHash, RandomHyperplaneHash, bucket_bits, bucket_codes
+from retrieval.index import BudgetProbing
 from retrieval.metrics import bucket_counts, bucket_entropy
 from tests.retrieval.codes.makers import clusters, draw
 
@@ -34,11 +35,14 @@ def test_the_code_is_the_nearest_centroid() -> None:
 
 
 @pytest.mark.parametrize("num_bits", [1, 6, 11])
-def test_probes_are_the_centroids_in_the_order_of_their_similarity(num_bits: int) -> None:
+def test_probing_visits_centroids_in_the_order_of_their_similarity(num_bits: int) -> None:
     coder, queries = fitted(num_bits), draw(20, 8, seed=1)
-    similarities = coder.project(queries) @ corners(num_bits).T
-    assert torch.equal(coder.probe(queries, 2**num_bits), similarities.argsort(dim=1, descending=True))
-    assert torch.equal(coder.probe(queries, 2), similarities.topk(2, dim=1).indices)
+    margins = coder.project(queries)
+    similarities = margins @ corners(num_bits).T
+    for num_probes in (2, 2**num_bits):
+        codes = BudgetProbing(num_probes).probe(margins).codes.view(20, -1)
+        expected = similarities.sort(dim=1, descending=True).values[:, :num_probes]
+        torch.testing.assert_close(similarities.gather(1, codes), expected, rtol=0, atol=1e-6)
 
 
 def test_the_loss_is_the_cross_entropy_over_all_centroids() -> None:
