@@ -15,6 +15,7 @@ from experiments.flowhash_training import load_hash, train_hash
 from experiments.singh2024 import LEARNED_CONFIGS
 from lightning_modules.frontends.pretrained import weights_checksum
 from retrieval.codes import (
+    BucketHash,
     Coder,
     CrossPolytopeHash,
     IterativeQuantization,
@@ -25,7 +26,7 @@ from retrieval.codes import (
     load_coder,
     save_coder,
 )
-from retrieval.index import BudgetProbing, FloatRows, HashTable, Probes, Projection, WidthProbing
+from retrieval.index import BudgetProbing, FloatRows, HashFunction, HashTable, Probes, WidthProbing, probe_buckets
 
 # Vectors that hashes are fitted on, at most, and that are hashed at once.
 _FITTED_VECTORS = 100_000
@@ -43,18 +44,18 @@ class StudyHash:
         name: In `singh2024.HASHES`.
         num_bits: K.
         key: What changes with what it has learned.
-        source: Maps vectors to z whose signs are the code, or to vertices of cross-polytopes, which have no margins.
+        source: Maps vectors to z whose signs are the code, or to buckets in an order of its own.
     """
 
     name: str
     num_bits: int
     key: str
-    source: Projection | CrossPolytopeHash
+    source: HashFunction
 
     @property
     def has_margins(self) -> bool:
         """Whether there is z."""
-        return not isinstance(self.source, CrossPolytopeHash)
+        return not isinstance(self.source, BucketHash)
 
     def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
         """Return z.
@@ -62,23 +63,20 @@ class StudyHash:
         Raises:
             TypeError: If it has none.
         """
-        if isinstance(self.source, CrossPolytopeHash):
+        if isinstance(self.source, BucketHash):
             raise TypeError(f"Expected a hash whose bits have margins; {self.name} has none.")
         with torch.no_grad():
             return torch.cat([self.source.project(chunk).float() for chunk in vectors.split(_CHUNK_ITEMS)])
 
     def encode(self, vectors: Float[Tensor, "item feature"]) -> Bool[Tensor, "item bit"]:
         """Return codes."""
-        if isinstance(self.source, CrossPolytopeHash):
-            return torch.cat([self.source.encode(chunk) for chunk in vectors.split(_CHUNK_ITEMS)]).bool()
+        if isinstance(self.source, BucketHash):
+            return torch.cat([self.source.encode(chunk) for chunk in vectors.split(_CHUNK_ITEMS)])
         return self.project(vectors) > 0
 
     def probe(self, vectors: Float[Tensor, "query feature"], num_probes: int) -> Probes:
         """Return the `num_probes` best buckets of each query, or all there are."""
-        if not isinstance(self.source, CrossPolytopeHash):
-            return BudgetProbing(num_probes).probe(self.project(vectors))
-        codes = self.source.probe(vectors, min(num_probes, 2**self.num_bits))
-        return Probes(codes.flatten(), torch.full((len(codes),), codes.shape[1]))
+        return probe_buckets(self.source, vectors, BudgetProbing(num_probes))
 
     def table(self, vectors: Float[Tensor, "item feature"], width: float | None = None) -> HashTable:
         """Put items into buckets.
@@ -160,7 +158,7 @@ class HashMaker:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_coder(coder, path)
         source = load_coder(path)
-        assert isinstance(source, Projection | CrossPolytopeHash)  # as it was saved
+        assert isinstance(source, HashFunction)  # as it was saved
         return StudyHash(name, num_bits, path.stem, source)
 
 

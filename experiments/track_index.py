@@ -30,17 +30,20 @@ from experiments.search_models import (
 )
 from experiments.track_fingerprints import SegmentFingerprints, decode_ahead
 from retrieval.codes import (
+    BalancedResidualHash,
     BinaryHash,
+    BucketHash,
     MedianPcaSignHash,
     ProductQuantizer,
     RandomHyperplaneHash,
     load_coder,
     save_coder,
 )
-from retrieval.index import FingerprintIndex, FingerprintSettings, IndexFileError, Projection
+from retrieval.index import FingerprintIndex, FingerprintSettings, HashFunction, IndexFileError
 from retrieval.index.fingerprint_files import read_fingerprint_manifest
 
-CLASSICAL_HASHES: dict[str, type[BinaryHash]] = {
+CLASSICAL_HASHES: dict[str, type[BinaryHash] | type[BucketHash]] = {
+    "balanced_residual": BalancedResidualHash,
     "pca_median": MedianPcaSignHash,
     "random_hyperplanes": RandomHyperplaneHash,
 }
@@ -56,7 +59,7 @@ class TrackOptions:
 
     Attributes:
         fingerprinter: Checkpoint, or `pooled`, the default.
-        hash_name: `pca_median`, the default, `random_hyperplanes`, or a checkpoint of FlowHash.
+        hash_name: `pca_median`, the default, `balanced_residual`, `random_hyperplanes`, or a checkpoint of a hash.
         config: Config of the run that made that checkpoint; None to look for it.
         num_bits: Length of a code, 12.
         storage: `float16`, the default, `float32` or `product`.
@@ -107,7 +110,7 @@ def create_track_index(folder: Path, options: TrackOptions, sources: Sequence[So
     if flow is None or storage == "product":
         sample = sample_fingerprints(sources, fingerprints)
     quantizer = None
-    projection: Projection
+    projection: HashFunction
     try:
         if flow is None or config is None:
             coder = CLASSICAL_HASHES[hash_name](dim, options.num_bits or 12)
@@ -155,7 +158,7 @@ def open_track_index(folder: Path, fingerprinter: str | None = None, hash_place:
         found = replace(found, hash_model=find_model(description.hash_model, hash_place, "--hash"))
     settings = read_fingerprint_manifest(folder / INDEX).settings
     fingerprints = SegmentFingerprints(load_fingerprinter(found.fingerprinter), settings.hop_seconds)
-    projection: Projection
+    projection: HashFunction
     if found.hash_model is not None and found.hash_config is not None:
         projection = load_flow_hash(found.hash_model, found.hash_config, settings.dim)
     else:
@@ -201,11 +204,11 @@ def _fingerprinter_of(config: Mapping[str, Any] | None) -> str | None:
     return None if checkpoint is None else str(checkpoint)
 
 
-def _load_classical(path: Path) -> BinaryHash:
+def _load_classical(path: Path) -> BinaryHash | BucketHash:
     try:
         coder = load_coder(path)
     except (FileNotFoundError, ValueError) as error:
         raise IndexFileError(f"{path}: the index's hash can't be read: {error} Index again.") from error
-    if not isinstance(coder, BinaryHash):
-        raise IndexFileError(f"{path}: expected a binary hash, found {type(coder).__name__}. Index again.")
+    if not isinstance(coder, BinaryHash | BucketHash):
+        raise IndexFileError(f"{path}: expected a hash, found {type(coder).__name__}. Index again.")
     return coder

@@ -16,7 +16,7 @@ from experiments.search_files import Added, Source, append_sources, choose_new, 
 from experiments.search_models import SearchError
 from experiments.track_fingerprints import decode_ahead
 from experiments.track_index import TrackIndex, TrackOptions, create_track_index, open_track_index
-from retrieval.index import BudgetProbing, Match, search_sequences
+from retrieval.index import BudgetProbing, Match, num_bits_of, search_sequences
 from retrieval.index.fingerprint_files import SHARDS, read_fingerprint_manifest
 from retrieval.metrics import bucket_entropy
 
@@ -103,7 +103,7 @@ class TrackSearch:
             SearchError: If one differs.
         """
         settings = self.index.settings
-        num_bits = self.index.projection.project(torch.zeros(1, settings.dim)).shape[1]
+        num_bits = num_bits_of(self.index.projection, settings.dim)
         is_flow = self.description.hash_model is not None
         built = {
             # `open` has compared the checkpoint
@@ -241,7 +241,7 @@ class TrackSearch:
             "storage": settings.storage,
             "hash": self.description.hash_name,
             "hash_checkpoint": self.description.hash_model.name if self.description.hash_model else None,
-            "bits": index.projection.project(torch.zeros(1, settings.dim)).shape[1],
+            "bits": num_bits_of(index.projection, settings.dim),
             "bucket_entropy_bits": bucket_entropy(sizes) if len(sizes) else None,
             "probes": self.description.num_probes,
             "generation": index.generation,

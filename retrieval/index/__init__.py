@@ -16,7 +16,16 @@ from retrieval.index.inverted import InvertedIndex
 from retrieval.index.multi_index import InvertedMultiIndex
 from retrieval.index.nearest import nearest_by_inner_product
 from retrieval.index.no_match import NoMatch
-from retrieval.index.probing import BudgetProbing, Probes, Probing, Projection, WidthProbing
+from retrieval.index.probing import (
+    BudgetProbing,
+    HashFunction,
+    Probes,
+    Probing,
+    Projection,
+    WidthProbing,
+    num_bits_of,
+    probe_buckets,
+)
 from retrieval.index.sequence_search import Match, SequenceSearch, search_sequences
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
 
@@ -30,6 +39,7 @@ __all__ = [
     "FingerprintSettings",
     "FloatRows",
     "HammingIndex",
+    "HashFunction",
     "HashTable",
     "Index",
     "IndexFileError",
@@ -49,6 +59,8 @@ __all__ = [
     "exhaustive_index",
     "nearest_by_inner_product",
     "nearest_candidates",
+    "num_bits_of",
+    "probe_buckets",
     "propose_alignments",
     "rank_alignments",
     "rank_candidates_first",

@@ -29,7 +29,7 @@ from retrieval.index.fingerprint_shard import ShardWriter, tracks_in_batches, wr
 from retrieval.index.fingerprint_snapshot import Snapshot, check_projection, read_snapshot
 from retrieval.index.hash_table import TableSearch
 from retrieval.index.no_match import NoMatch
-from retrieval.index.probing import BudgetProbing, Probing, Projection, WidthProbing
+from retrieval.index.probing import BudgetProbing, HashFunction, Probing, WidthProbing, probe_buckets
 
 # vectors encoded and hashed at once
 _CHUNK_ITEMS = 16_384
@@ -44,14 +44,14 @@ class FingerprintIndex:
 
     Attributes:
         folder: Where it lies.
-        projection: Maps vectors to z; shared with the caller and not changed.
+        projection: Places vectors in buckets; shared with the caller and not changed.
         track_names: All tracks, removed ones too.
         track_starts: Id of each track's first item, and the number of items at last; int64.
         is_removed: Of each track.
         no_match: Calibration of `set_no_match`; None where there is none.
     """
 
-    def __init__(self, folder: Path, projection: Projection) -> None:
+    def __init__(self, folder: Path, projection: HashFunction) -> None:
         self.folder, self.projection = folder, projection
         self._take(read_snapshot(folder, projection))
 
@@ -59,7 +59,7 @@ class FingerprintIndex:
     def create(
         cls,
         folder: Path,
-        projection: Projection,
+        projection: HashFunction,
         settings: FingerprintSettings,
         quantizer: ProductQuantizer | None = None,
     ) -> "FingerprintIndex":
@@ -67,7 +67,7 @@ class FingerprintIndex:
 
         Args:
             folder: Must not exist, or be empty; its parent is made if it is not there.
-            projection: Maps vectors of `settings.dim` to z.
+            projection: Places vectors of `settings.dim` in buckets.
             settings: Of all fingerprints.
             quantizer: Fitted; where `settings.storage` is product, and only then.
 
@@ -93,7 +93,7 @@ class FingerprintIndex:
         return cls(folder, projection)
 
     @classmethod
-    def open(cls, folder: Path, projection: Projection) -> "FingerprintIndex":
+    def open(cls, folder: Path, projection: HashFunction) -> "FingerprintIndex":
         """Open an index; vectors and tables are mapped and read as searches need them.
 
         Raises:
@@ -236,8 +236,7 @@ class FingerprintIndex:
         if num_items < 1:
             raise ValueError(f"A search returns at least one item; got {num_items}.")
         prepared = self.prepare(queries)
-        with torch.no_grad():
-            probes = (probing or WidthProbing(1.25)).probe(self.projection.project(queries))
+        probes = probe_buckets(self.projection, queries, probing or WidthProbing(1.25))
         item_ids = np.full((len(queries), num_items), -1, dtype=np.int64)
         scores = np.full((len(queries), num_items), -np.inf, dtype=np.float32)
         num_evaluated = torch.zeros(len(queries), dtype=torch.long)
@@ -283,8 +282,7 @@ class FingerprintIndex:
     def _write_items(self, writer: ShardWriter, vectors: Tensor) -> None:
         width = self.settings.width
         placing = BudgetProbing(1) if width is None else WidthProbing(width, on_excess="nearest")
-        with torch.no_grad():
-            probes = placing.probe(self.projection.project(vectors))
+        probes = probe_buckets(self.projection, vectors, placing)
         positions = torch.repeat_interleave(probes.counts.cpu())
         writer.add_items(self._snapshot.rows.encode(vectors), probes.codes.cpu().numpy(), positions.numpy())
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from retrieval.index.files import IndexFileError
 from retrieval.index.fingerprint_files import SHARDS, ShardRecord, check_content, check_size, record_file
 from retrieval.index.hash_table import Buckets, HashTable
-from retrieval.index.probing import Projection
+from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
 
 _VECTORS = "vectors.bin"
@@ -28,14 +28,14 @@ class Shard:
     Args:
         folder: Of the index.
         record: What index.json says of it.
-        projection: Maps vectors to z.
+        projection: Places vectors in buckets.
         rows: How vectors are stored.
 
     Raises:
         IndexFileError: If a file is missing or damaged; of vectors and table, only the sizes are looked at.
     """
 
-    def __init__(self, folder: Path, record: ShardRecord, projection: Projection, rows: VectorRows) -> None:
+    def __init__(self, folder: Path, record: ShardRecord, projection: HashFunction, rows: VectorRows) -> None:
         self.folder, self.record = folder / SHARDS / record.name, record
         for name in (_VECTORS, _COUNTS, _NAMES, *(f"{array}.npy" for array in _ARRAYS)):
             if name not in record.files:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from retrieval.codes import ProductQuantizer, load_coder
+from retrieval.codes import BucketHash, ProductQuantizer, bucket_bits, load_coder
 from retrieval.index.coder import has_equal_state
 from retrieval.index.files import IndexFileError
 from retrieval.index.fingerprint_files import (
@@ -18,7 +18,7 @@ from retrieval.index.fingerprint_files import (
 )
 from retrieval.index.fingerprint_shard import Shard
 from retrieval.index.no_match import NoMatch
-from retrieval.index.probing import Projection
+from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
 
 _CHECK_VECTORS = 4
@@ -54,7 +54,7 @@ class Snapshot:
         return {name for shard in self.shards for name in shard.live_names()}
 
 
-def read_snapshot(folder: Path, projection: Projection) -> Snapshot:
+def read_snapshot(folder: Path, projection: HashFunction) -> Snapshot:
     """Open all that index.json names; again where a writer deleted some of it in between.
 
     Raises:
@@ -69,7 +69,7 @@ def read_snapshot(folder: Path, projection: Projection) -> Snapshot:
                 raise
 
 
-def _open_files(folder: Path, manifest: FingerprintManifest, projection: Projection) -> Snapshot:
+def _open_files(folder: Path, manifest: FingerprintManifest, projection: HashFunction) -> Snapshot:
     settings = manifest.settings
     check = check_projection(projection, settings.dim)
     if not _is_same_hash(check, manifest.projection_check):
@@ -91,12 +91,18 @@ def _open_files(folder: Path, manifest: FingerprintManifest, projection: Project
     return Snapshot(manifest, rows, shards, NoMatch.load(folder / calibrations[0]) if calibrations else None)
 
 
-def check_projection(projection: Projection, dim: int) -> list[list[float]]:
-    """Return z of a few fixed vectors, which tells hashes apart."""
+def check_projection(projection: HashFunction, dim: int) -> list[list[float]]:
+    """Return z of a few fixed vectors, or what a few buckets cost them, which tells hashes apart."""
     vectors = torch.randn(_CHECK_VECTORS, dim, generator=torch.Generator().manual_seed(0))
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
     with torch.no_grad():
-        z: list[list[float]] = projection.project(torch.nn.functional.normalize(vectors, dim=1)).double().tolist()
-    return z
+        if isinstance(projection, BucketHash):
+            last = torch.arange(1 << projection.num_bits)[-_CHECK_VECTORS:]
+            told = projection.costs(vectors, bucket_bits(last, projection.num_bits))
+        else:
+            told = projection.project(vectors)
+    found: list[list[float]] = told.double().tolist()
+    return found
 
 
 def _is_same_hash(ours: list[list[float]], theirs: list[list[float]]) -> bool:

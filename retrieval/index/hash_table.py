@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.index.probing import BudgetProbing, Probes, Probing, Projection
+from retrieval.index.probing import BudgetProbing, HashFunction, Probes, Probing, probe_buckets
 from retrieval.index.row_scan import Ranges, scan_rows
 from retrieval.index.vector_rows import VectorRows
 
@@ -160,19 +160,19 @@ class HashTable:
     """Items in buckets, and their vectors.
 
     Args:
-        projection: Maps vectors to z.
+        projection: Places vectors in buckets.
         rows: How vectors are stored.
         vectors: Of the items, in the order of the buckets' rows; may be mapped from a file.
         buckets: The items by code.
     """
 
-    def __init__(self, projection: Projection, rows: VectorRows, vectors: np.ndarray, buckets: Buckets) -> None:
+    def __init__(self, projection: HashFunction, rows: VectorRows, vectors: np.ndarray, buckets: Buckets) -> None:
         self.projection, self.rows, self.vectors, self.buckets = projection, rows, vectors, buckets
 
     @classmethod
     def build(
         cls,
-        projection: Projection,
+        projection: HashFunction,
         rows: VectorRows,
         vectors: Float[Tensor, "item feature"],
         placing: Probing = _NO_REPEATS,
@@ -180,7 +180,7 @@ class HashTable:
         """Store vectors; their ids are their positions.
 
         Args:
-            projection: Maps vectors to z.
+            projection: Places vectors in buckets.
             rows: How to store them.
             vectors: The items.
             placing: The codes of an item: `WidthProbing(1.0)` in the paper; its own only unless said otherwise.
@@ -188,12 +188,11 @@ class HashTable:
         Raises:
             ValueError: If vectors don't fit, there are more than 24 bits, or an item gets too many codes.
         """
-        with torch.no_grad():
-            return cls.place(projection, rows, vectors, placing.probe(projection.project(vectors)))
+        return cls.place(projection, rows, vectors, probe_buckets(projection, vectors, placing))
 
     @classmethod
     def place(
-        cls, projection: Projection, rows: VectorRows, vectors: Float[Tensor, "item feature"], probes: Probes
+        cls, projection: HashFunction, rows: VectorRows, vectors: Float[Tensor, "item feature"], probes: Probes
     ) -> "HashTable":
         """Store vectors under codes that are known; for the rest like `build`."""
         buckets = Buckets.from_probes(probes)
@@ -215,8 +214,7 @@ class HashTable:
         """
         if num_items < 1:
             raise ValueError(f"A search returns at least one item; got {num_items}.")
-        with torch.no_grad():
-            probes = probing.probe(self.projection.project(queries))
+        probes = probe_buckets(self.projection, queries, probing)
         return self.search_probes(self.rows.prepare(queries), num_items, probes)
 
     def search_probes(

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from retrieval.codes import BucketHash
+
 # codes are kept in 32 bits, and bits are summed in float32, which is exact so far
 MAX_BITS = 24
 # sums of flipped bits at once, which with a whole number each stay in a core's cache
@@ -27,6 +29,10 @@ class Projection(Protocol):
 
     def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
         """Return z."""
+
+
+# What places vectors in buckets: by signs of z, or in an order of its own.
+HashFunction = Projection | BucketHash
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,38 @@ class BudgetProbing:
         costs = z.abs() if self.power == 1 else z.abs() ** self.power
         codes = cheapest_codes(pack_signs(z), costs, self.num_probes)
         return Probes(codes.flatten(), torch.full((len(z),), codes.shape[1]))
+
+
+def probe_buckets(function: HashFunction, vectors: Float[Tensor, "query feature"], probing: Probing) -> Probes:
+    """Return the codes that vectors visit, without gradients.
+
+    Args:
+        function: What places vectors.
+        vectors: Queries, or items whose places are wanted.
+        probing: Which codes; of a `BucketHash`, which has no z, only a number of them can be had.
+
+    Raises:
+        ValueError: If the vectors don't fit, or there are more than 24 bits, or a vector gets too many codes.
+        TypeError: If codes within a width are wanted of a hash that has no z.
+    """
+    with torch.no_grad():
+        if not isinstance(function, BucketHash):
+            return probing.probe(function.project(vectors))
+        if not isinstance(probing, BudgetProbing):
+            raise TypeError(
+                f"Expected a number of buckets to visit, BudgetProbing: {type(function).__name__} has no margins to "
+                f"compare with a width; got {probing}."
+            )
+        codes = function.probe(vectors, min(probing.num_probes, 1 << function.num_bits)).cpu()
+        return Probes(codes.flatten(), torch.full((len(codes),), codes.shape[1]))
+
+
+def num_bits_of(function: HashFunction, dim: int) -> int:
+    """Return the length of the codes of vectors of `dim` dimensions."""
+    if isinstance(function, BucketHash):
+        return function.num_bits
+    with torch.no_grad():
+        return function.project(torch.zeros(1, dim)).shape[1]
 
 
 def pack_signs(z: Float[Tensor, "item bit"]) -> Int[Tensor, " item"]:
