@@ -1,14 +1,19 @@
 """Train, validate, test and apply models: python train.py fit --config dqn.yaml."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 # faiss and torch bring an OpenMP pool each; spinning threads of one slow the other. Set before either is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# SLURM's signal ends a process that does not handle it yet; blocked, it waits until run_command listens.
+if "SLURM_JOB_ID" in os.environ:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
 from datamodules import DatasetError
 from experiments.command import ConfigNotFound, EarmarkCli, run_command
+from experiments.run_folder import RunFolderError
 from lightning_modules.frontends.pretrained import WeightsError
 
 
@@ -20,5 +25,5 @@ def main(arguments: Sequence[str] | None = None) -> EarmarkCli:
 if __name__ == "__main__":
     try:
         main()
-    except (DatasetError, WeightsError, ConfigNotFound) as error:
+    except (DatasetError, WeightsError, ConfigNotFound, RunFolderError) as error:
         sys.exit(f"\nerror: {error}")

@@ -6,6 +6,7 @@ from callbacks.code_export import CodeExport
 from callbacks.codebook_refit import CodebookRefit
 from callbacks.final_checkpoint import FinalCheckpoint
 from callbacks.fingerprint_report import FingerprintReport
+from callbacks.preemption import Preemption
 from callbacks.presence_report import PresenceReport
 from callbacks.retrain_on_everything import RetrainOnEverything
 from callbacks.retrieval_report import RetrievalReport
@@ -18,6 +19,7 @@ __all__ = [
     "CodebookRefit",
     "FinalCheckpoint",
     "FingerprintReport",
+    "Preemption",
     "PresenceReport",
     "RetrainOnEverything",
     "RetrievalReport",

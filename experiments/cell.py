@@ -20,7 +20,8 @@ from callbacks.atomic_file import write_array, write_text
 from callbacks.baselines import score_exact
 from callbacks.presence_baselines import first_stage_scores
 from callbacks.retrain_on_everything import RetrainOnEverything
-from experiments.command import RUN_VARIABLE, EarmarkCli, find_config, run_command
+from experiments.command import EarmarkCli, find_config, run_command
+from experiments.run_folder import RUN_VARIABLE
 from lightning_modules.base import RetrievalModule
 from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs

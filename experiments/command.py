@@ -3,10 +3,10 @@
 A fit ends with a test.
 """
 
+import contextlib
 import logging
 import os
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +14,22 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import wandb
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 from rich.logging import RichHandler
 
+from callbacks.preemption import Preemption, note_requeue_signal
+from callbacks.slurm_job import num_restarts, slurm_job_id
+from experiments.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
+
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
-RUN_VARIABLE = "EARMARK_RUN"
 _PACKAGES = ("callbacks", "datamodules", "experiments", "lightning_modules", "retrieval")
+
+
+_logger = logging.getLogger(__name__)
 
 
 class ConfigNotFound(FileNotFoundError):
@@ -33,12 +40,14 @@ class EarmarkCli(LightningCLI):
     """LightningCLI with this project's habits.
 
     Sizes of features and labels go from the data module to the model; every run writes into a folder of its own; a fit
-    ends with a test of what it kept.
+    that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and ends with a test of what it
+    kept.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the project's own options and the links from data to model."""
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the model when a fit has ended.")
+        parser.add_class_arguments(Preemption, "preemption")
         parser.link_arguments("data.feature_dim", "model.init_args.input_dim", apply_on="instantiate")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
@@ -51,7 +60,8 @@ class EarmarkCli(LightningCLI):
         if self.subcommand == "test":
             config.verbose = False  # RetrievalReport prints a better table
         if trainer.default_root_dir is None:
-            name = _run_name(config)
+            configs = getattr(config, "config", None) or []
+            name = run_name(Path(str(configs[0])).stem if configs else "run")
             trainer.default_root_dir = str(Path("runs") / name)
             checkpoints = Path("checkpoints") / name
         else:
@@ -59,10 +69,35 @@ class EarmarkCli(LightningCLI):
         for callback in trainer.callbacks or []:
             if callback.class_path.endswith("Checkpoint") and callback.init_args.dirpath is None:
                 callback.init_args.dirpath = str(checkpoints)
+        if config.preemption.dirpath is None:
+            config.preemption.dirpath = str(checkpoints)
+        if self.subcommand == "fit":
+            self._choose_checkpoint(config)
         loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith("WandbLogger"):
                 _place_wandb_run(logger.init_args, Path(trainer.default_root_dir), str(self.subcommand))
+
+    def after_instantiate_classes(self) -> None:
+        """Let runs that keep checkpoints be stopped and go on."""
+        if self._get(self.config_init, "trainer").enable_checkpointing is not False:
+            self.trainer.callbacks.append(self._get(self.config_init, "preemption"))  # saves what others leave
+
+    def fit(
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Fit, alone in the run's folder.
+
+        Raises:
+            RunFolderError: If another run is under way in it.
+        """
+        is_alone = self.trainer.fast_dev_run or not self.trainer.is_global_zero  # the first process locks for all
+        with contextlib.nullcontext() if is_alone else lock_run(Path(self.trainer.default_root_dir)):
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=weights_only)
 
     def after_fit(self) -> None:
         """Test the checkpoint that was selected, or the last state where none is."""
@@ -79,6 +114,18 @@ class EarmarkCli(LightningCLI):
         )
         if self.trainer.is_global_zero and isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
             Console().print(f"Checkpoint: {keeper.best_model_path}", soft_wrap=True)
+
+    def _choose_checkpoint(self, config: Namespace) -> None:
+        """Put the newest checkpoint in place of `resume`, which a requeued job need not say."""
+        if config.ckpt_path != RESUME and (config.ckpt_path is not None or num_restarts() == 0):
+            return
+        folders = [callback.get("init_args.dirpath") for callback in config.trainer.callbacks or []]
+        newest = newest_checkpoint({Path(folder) for folder in [config.preemption.dirpath, *folders] if folder})
+        if newest is not None:
+            text = self._parser(self.subcommand).dump(config, skip_none=False)
+            check_same_run(Path(config.trainer.default_root_dir), yaml.safe_load(text))
+        _logger.info("Going on from %s.", newest) if newest else _logger.info("Nothing to go on from yet; starting.")
+        config.ckpt_path = None if newest is None else str(newest)
 
 
 class RunConfig(SaveConfigCallback):
@@ -106,6 +153,8 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
         ConfigNotFound: If a config is neither a file nor a name in configs/.
         SystemExit: If the command line is not understood, or asks for help.
     """
+    if slurm_job_id() is not None:
+        note_requeue_signal()
     show_messages()
     given = list(sys.argv[1:] if arguments is None else arguments)
     resolved = resolve_configs(given)
@@ -205,16 +254,6 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         else:
             joined[-1] += f"={argument}"
     return joined
-
-
-def _run_name(config: Namespace) -> str:
-    """Name a run after its first config and the time; processes that this one starts get the same name."""
-    if RUN_VARIABLE not in os.environ or "LOCAL_RANK" not in os.environ:
-        configs = getattr(config, "config", None) or []
-        stem = Path(str(configs[0])).stem if configs else "run"
-        job = os.environ.get("SLURM_JOB_ID")
-        os.environ[RUN_VARIABLE] = f"{stem}/{'job-' + job if job else time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    return os.environ[RUN_VARIABLE]
 
 
 def _place_wandb_run(init_args: Namespace, folder: Path, subcommand: str) -> None:
