@@ -12,11 +12,15 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 
+from callbacks.random_state import random_state, restore_random_state
 from callbacks.slurm_job import requeue_job
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +58,8 @@ class Preemption(Checkpoint):
     which neither a validation nor the end of the epoch follows, else the end of the epoch. Outside of training nothing
     has to be saved: SIGTERM and Ctrl+C stop at once, and SIGUSR1 requeues the job, which then begins its test anew.
 
-    The state is `resume.ckpt`; the one before it stays as `resume-before.ckpt`.
+    The state is `resume.ckpt`; the one before it stays as `resume-before.ckpt`. It, and every other checkpoint of the
+    trainer, has the state of torch's random numbers, so that a run that goes on draws what it would have drawn.
 
     Args:
         minutes: From one saved state to the next; None saves on signals only.
@@ -81,17 +86,23 @@ class Preemption(Checkpoint):
         self.dirpath = dirpath
         self._saved_at = time.monotonic()
         self._leaving: signal.Signals | None = None  # saved at the end of an epoch, which is yet to be logged
+        self._device = torch.device("cpu")
+        self._random_state: dict[str, Tensor] | None = None  # to go on from
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen for signals."""
         _listen()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for signals, and begin the first interval."""
+        """Listen for signals, begin the first interval, and go on with the random numbers where they were."""
         if trainer.received_sigterm:  # by Lightning's own handler, which goes before this hook
             _noted.append(signal.SIGTERM)
         _listen()
         self._saved_at = time.monotonic()
+        self._device = trainer.strategy.root_device
+        if self._random_state is not None:
+            restore_random_state(self._random_state, self._device)
+            self._random_state = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
@@ -163,6 +174,14 @@ class Preemption(Checkpoint):
     ) -> None:  # fmt: skip
         """Requeue the job if SLURM is about to end it."""
         self._requeue_where_noted(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of random numbers: the first process's, for processes are seeded alike and draw alike."""
+        return {"random_state": random_state(self._device)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep it until training begins."""
+        self._random_state = state_dict["random_state"]
 
     def resume_path(self, trainer: pl.Trainer) -> Path:
         """Return where the state is saved."""

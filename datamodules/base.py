@@ -94,7 +94,7 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled items to train on, `passes_per_epoch` times."""
-        return self._loader(self._dataset(np.tile(self.roles.train, self.passes_per_epoch)), shuffle=True)
+        return self._train_loader(self._dataset(np.tile(self.roles.train, self.passes_per_epoch)))
 
     def draw_labelled(self, items: Sequence[AudioItem], database: np.ndarray) -> np.ndarray:
         """Draw the labelled items of each class from the database; none where training takes all of it.

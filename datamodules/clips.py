@@ -4,7 +4,6 @@ A batch is a dict of tensors; `base.py` and each corpus that is not of one label
 """
 
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
 from datamodules.clip_frames import ClipFrames, ShortClips
 from datamodules.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
@@ -23,6 +22,7 @@ from datamodules.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
 from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
 from datamodules.pairs import PairDataset
 from datamodules.precomputed import PrecomputedEmbeddings
+from datamodules.resumable_loader import ResumableLoader, ShuffledSampler
 from datamodules.roles import Role, Roles
 
 _logger = logging.getLogger(__name__)
@@ -257,23 +257,24 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
         further = {name: values for name, values in self._fields.items() if name != "label"}
         return FeatureDataset(self._features, self._fields["label"], item_indices, further)
 
-    def _loader(self, dataset: FeatureDataset | PairDataset, *, shuffle: bool = False) -> DataLoader[dict[str, Tensor]]:
+    def _train_loader(self, dataset: FeatureDataset | PairDataset) -> ResumableLoader:
+        """Serve items in an order of each epoch's own; an interrupted epoch goes on where it was."""
+        num_processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        own_items = len(dataset) // num_processes
+        # batch normalisation is undefined over one item
+        ends_in_batch_of_one = own_items > self.batch_size and own_items % self.batch_size == 1
+        sampler = ShuffledSampler(len(dataset), num_processes, rank)
+        return ResumableLoader(dataset, sampler, self.batch_size, self.num_workers, drop_last=ends_in_batch_of_one)
+
+    def _loader(self, dataset: FeatureDataset) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size if shuffle or self.frames_per_clip else max(self.batch_size, 1024),
-            sampler=RandomSampler(dataset) if shuffle else None,
+            batch_size=self.batch_size if self.frames_per_clip else max(self.batch_size, 1024),
             collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            drop_last=shuffle and self._ends_in_batch_of_one(len(dataset)),
             pin_memory=torch.cuda.is_available(),
         )
-
-    def _ends_in_batch_of_one(self, num_items: int) -> bool:
-        """Whether a process's last batch would hold one item, over which batch normalisation is undefined."""
-        num_processes = self.trainer.world_size if self.trainer is not None else 1
-        own_items = math.ceil(num_items / num_processes)
-        return own_items > self.batch_size and own_items % self.batch_size == 1
 
 
 def _check_frames_per_clip(frames_per_clip: int | None, frontend: nn.Module) -> None:

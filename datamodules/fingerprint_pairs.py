@@ -172,8 +172,9 @@ class FingerprintPairs(pl.LightningDataModule):
             columns["fingerprint"],
             columns["distorted"],
             None if self.train_on == "segments" else self._part("test_item")["fingerprint"],
+            torch.initial_seed(),
         )
-        return shuffled_pairs(rows, self.batch_size)
+        return shuffled_pairs(rows, self.batch_size, self.trainer)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         """Validation queries, then what they are looked for in; nothing where the corpus has none."""

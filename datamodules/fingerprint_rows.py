@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import Dataset
 
-from datamodules.feature_dataset import pass_batch
+from datamodules.resumable_loader import EpochSampler, ResumableLoader
 
 Columns = dict[str, np.ndarray]
 _ROWS_AT_ONCE = 65_536
@@ -132,33 +133,39 @@ def _to_numpy(fingerprint: Tensor) -> np.ndarray:
 
 
 class PairRows(Dataset[dict[str, Tensor]]):
-    """Clean fingerprints with one distorted view each, drawn by torch's own random state.
+    """Clean fingerprints with one distorted view each, drawn by the seed and the epoch alone.
+
+    Items of all epochs are numbered through, see `EpochSampler`.
 
     Args:
         fingerprint: [item, feature].
         distorted: [item, view, feature].
         database: Fingerprints to serve in place of these, [other, feature]: each with the difference that distortion
             made to one of `fingerprint`, drawn at random; the sum has unit length.
+        seed: Of what is drawn.
     """
 
-    def __init__(self, fingerprint: np.ndarray, distorted: np.ndarray, database: np.ndarray | None = None) -> None:
+    def __init__(
+        self, fingerprint: np.ndarray, distorted: np.ndarray, database: np.ndarray | None = None, seed: int = 0
+    ) -> None:
         self._fingerprint = fingerprint
         self._distorted = distorted
         self._database = database
+        self._seed = seed
+        self._drawn_for = -1  # epoch
+        self._view = self._source = np.zeros(0, np.int64)  # of each item
 
     def __len__(self) -> int:
         return len(self._fingerprint if self._database is None else self._database)
 
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
-        return {name: value[0] for name, value in self.__getitems__([position]).items()}
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        return {name: value[0] for name, value in self.__getitems__([number]).items()}
 
-    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        """Return the batch of these items."""
-        index = np.asarray(positions)
-        source = index
-        if self._database is not None:
-            source = torch.randint(len(self._fingerprint), (len(index),)).numpy()
-        view = torch.randint(self._distorted.shape[1], (len(index),)).numpy()
+    def __getitems__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+        """Return the batch of these items, all of one epoch."""
+        index = np.asarray(numbers) % len(self)
+        self._draw(numbers[0] // len(self))
+        source, view = self._source[index], self._view[index]
         clean, distorted = (
             torch.from_numpy(rows) for rows in (self._fingerprint[source], self._distorted[source, view])
         )
@@ -167,17 +174,23 @@ class PairRows(Dataset[dict[str, Tensor]]):
             clean, distorted = item, torch.nn.functional.normalize(item + distorted - clean, dim=1)
         return {"fingerprint": clean, "distorted": distorted, "item_index": torch.from_numpy(index)}
 
+    def _draw(self, epoch: int) -> None:
+        """Draw the view of each item, and whose it is."""
+        if epoch == self._drawn_for:
+            return
+        generator = np.random.default_rng([self._seed, epoch, 1])  # not the numbers that shuffled them
+        self._view = generator.integers(self._distorted.shape[1], size=len(self))
+        self._source = np.arange(len(self))
+        if self._database is not None:
+            self._source = generator.integers(len(self._fingerprint), size=len(self))
+        self._drawn_for = epoch
 
-def shuffled_pairs(rows: PairRows, batch_size: int) -> DataLoader[dict[str, Tensor]]:
+
+def shuffled_pairs(rows: PairRows, batch_size: int, trainer: pl.Trainer | None) -> ResumableLoader:
     """Serve pairs in random order; an incomplete batch at the end is left out, unless it is the only one."""
-    return DataLoader(
-        rows,
-        batch_size=batch_size,
-        sampler=RandomSampler(rows),
-        collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
-        drop_last=len(rows) >= batch_size,
-        pin_memory=torch.cuda.is_available(),
-    )
+    num_processes, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+    sampler = EpochSampler(len(rows), num_processes, rank, shuffle_seed=torch.initial_seed())
+    return ResumableLoader(rows, sampler, batch_size, 0, drop_last=len(rows) // num_processes >= batch_size)
 
 
 class FingerprintRows(Dataset[dict[str, Tensor]]):

@@ -270,7 +270,7 @@ class SonycUst(ClipDataModule[SonycClip]):
         """
         everything = self._dataset(np.arange(len(self.items)))
         positions = self._list_pairs() if self.pairs == "listed" else self._draw_pairs()
-        return self._loader(PairDataset(everything, self.roles.train[positions]), shuffle=True)
+        return self._train_loader(PairDataset(everything, self.roles.train[positions]))
 
     def _list_pairs(self) -> np.ndarray:
         if self.hold_out not in self._listed:

@@ -58,7 +58,8 @@ class KeptPairs(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled pairs; an incomplete batch at the end is left out, unless it is the only one."""
-        return shuffled_pairs(PairRows(self._clean, self._distorted, self._items), self.batch_size)
+        rows = PairRows(self._clean, self._distorted, self._items, torch.initial_seed())
+        return shuffled_pairs(rows, self.batch_size, self.trainer)
 
 
 def pooled_encoder(study: FlowStudy, folder: Path) -> Encoder:

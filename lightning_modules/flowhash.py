@@ -148,6 +148,10 @@ class FlowHash(pl.LightningModule):
         self.medians.copy_(self._latent(fingerprints).median(dim=0).values)
         self._is_centered.fill_(True)
 
+    def on_train_start(self) -> None:
+        """Fix the projection where a run goes on within an epoch, whose start Lightning then leaves out."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Fix the projection when its epochs are over."""
         if not self.trains_projection:
