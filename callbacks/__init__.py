@@ -4,6 +4,7 @@ from callbacks.beta_warmup import BetaWarmup
 from callbacks.checkpoint_artifact import CheckpointArtifact
 from callbacks.code_export import CodeExport
 from callbacks.codebook_refit import CodebookRefit
+from callbacks.exact_resume import ExactResume
 from callbacks.final_checkpoint import FinalCheckpoint
 from callbacks.fingerprint_report import FingerprintReport
 from callbacks.preemption import Preemption
@@ -17,6 +18,7 @@ __all__ = [
     "CheckpointArtifact",
     "CodeExport",
     "CodebookRefit",
+    "ExactResume",
     "FinalCheckpoint",
     "FingerprintReport",
     "Preemption",

@@ -5,49 +5,29 @@ SLURM does, blocks for ever when another process is elsewhere in its step. Here 
 """
 
 import logging
-import os
 import signal
-import sys
-import threading
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
 
-from callbacks.random_state import random_state, restore_random_state
 from callbacks.slurm_job import requeue_job
+from callbacks.stop_signals import (
+    REQUEUE_SIGNAL,
+    STOP_SIGNALS,
+    Preempted,
+    ignore_signals,
+    note_signals,
+    noted_signals,
+    stop_on_sigterm,
+)
 
 _logger = logging.getLogger(__name__)
 
-REQUEUE_SIGNAL = signal.SIGUSR1  # what `sbatch --signal=USR1@120` sends two minutes before the end
 RESUME_FILE = "resume.ckpt"
 BEFORE_FILE = "resume-before.ckpt"
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-_noted: list[signal.Signals] = []  # not yet acted on; signals come to a process, not to an object
-
-
-class Preempted(SystemExit):
-    """The run was told to stop and has saved its state; it ends with 128 and the signal's number, as shells do.
-
-    Of several processes only the first ends so, or a launcher would take the others for crashed.
-    """
-
-
-def note_requeue_signal() -> None:
-    """Take note of SIGUSR1 from now on, which would end a process that has not begun to train.
-
-    What came while the signal was blocked, as `train.py` does before it imports anything, is noted now.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(REQUEUE_SIGNAL, _note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {REQUEUE_SIGNAL})
 
 
 class Preemption(Checkpoint):
@@ -58,8 +38,7 @@ class Preemption(Checkpoint):
     which neither a validation nor the end of the epoch follows, else the end of the epoch. Outside of training nothing
     has to be saved: SIGTERM and Ctrl+C stop at once, and SIGUSR1 requeues the job, which then begins its test anew.
 
-    The state is `resume.ckpt`; the one before it stays as `resume-before.ckpt`. It, and every other checkpoint of the
-    trainer, has the state of torch's random numbers, so that a run that goes on draws what it would have drawn.
+    The state is `resume.ckpt`; the one before it stays as `resume-before.ckpt`.
 
     Args:
         minutes: From one saved state to the next; None saves on signals only.
@@ -86,23 +65,17 @@ class Preemption(Checkpoint):
         self.dirpath = dirpath
         self._saved_at = time.monotonic()
         self._leaving: signal.Signals | None = None  # saved at the end of an epoch, which is yet to be logged
-        self._device = torch.device("cpu")
-        self._random_state: dict[str, Tensor] | None = None  # to go on from
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen for signals."""
-        _listen()
+        note_signals()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for signals, begin the first interval, and go on with the random numbers where they were."""
+        """Listen for signals, and begin the first interval."""
         if trainer.received_sigterm:  # by Lightning's own handler, which goes before this hook
-            _noted.append(signal.SIGTERM)
-        _listen()
+            noted_signals.append(signal.SIGTERM)
+        note_signals()
         self._saved_at = time.monotonic()
-        self._device = trainer.strategy.root_device
-        if self._random_state is not None:
-            restore_random_state(self._random_state, self._device)
-            self._random_state = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
@@ -143,15 +116,15 @@ class Preemption(Checkpoint):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let SIGTERM stop a validation that is not part of a fit."""
         if trainer.state.fn != TrainerFn.FITTING:
-            _stop_on_sigterm(trainer)
+            stop_on_sigterm(trainer)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let SIGTERM stop a test."""
-        _stop_on_sigterm(trainer)
+        stop_on_sigterm(trainer)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let SIGTERM stop a prediction."""
-        _stop_on_sigterm(trainer)
+        stop_on_sigterm(trainer)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int,
@@ -175,14 +148,6 @@ class Preemption(Checkpoint):
         """Requeue the job if SLURM is about to end it."""
         self._requeue_where_noted(trainer)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of random numbers: the first process's, for processes are seeded alike and draw alike."""
-        return {"random_state": random_state(self._device)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep it until training begins."""
-        self._random_state = state_dict["random_state"]
-
     def resume_path(self, trainer: pl.Trainer) -> Path:
         """Return where the state is saved."""
         return Path(self.dirpath or Path(trainer.default_root_dir) / "checkpoints") / RESUME_FILE
@@ -194,14 +159,11 @@ class Preemption(Checkpoint):
         # the first process's clock decides
         is_over = self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
         decide = trainer.strategy.reduce_boolean_decision
-        if not decide(bool(_noted) or (is_over and trainer.is_global_zero), all=False):
+        if not decide(bool(noted_signals) or (is_over and trainer.is_global_zero), all=False):
             return None
-        stopped_by = next(
-            (each for each in (REQUEUE_SIGNAL, *_STOP_SIGNALS) if decide(each in _noted, all=False)), None
-        )
+        stopped_by = next((each for each in STOP_SIGNALS if decide(each in noted_signals, all=False)), None)
         if stopped_by is not None:
-            for each in (REQUEUE_SIGNAL, *_STOP_SIGNALS):
-                signal.signal(each, signal.SIG_IGN)  # until the trainer puts the handlers back
+            ignore_signals()
         path = self.resume_path(trainer)
         if trainer.is_global_zero and path.is_file():
             path.replace(path.with_name(BEFORE_FILE))
@@ -211,7 +173,7 @@ class Preemption(Checkpoint):
 
     def _leave(self, trainer: pl.Trainer, stopped_by: signal.Signals) -> None:
         """End the process, after the job was requeued if that is what the signal means."""
-        _noted.clear()
+        noted_signals.clear()
         self._leaving = None
         if trainer.is_global_zero:
             where = f"in epoch {trainer.current_epoch}, after {trainer.global_step} steps"
@@ -221,8 +183,8 @@ class Preemption(Checkpoint):
         raise Preempted(128 + stopped_by if trainer.is_global_zero else 0)
 
     def _requeue_where_noted(self, trainer: pl.Trainer) -> None:
-        if REQUEUE_SIGNAL in _noted:
-            _noted.clear()
+        if REQUEUE_SIGNAL in noted_signals:
+            noted_signals.clear()
             if trainer.is_global_zero and self.requeue:
                 requeue_job(self.max_requeues)
 
@@ -240,39 +202,6 @@ def _is_whole(trainer: pl.Trainer, batch_idx: int) -> bool:
         num_batches = trainer.fit_loop.total_batch_idx + 1
     interval = trainer.val_check_batch  # type: ignore[attr-defined]  # set by Lightning at run time
     return interval in (None, float("inf")) or num_batches % interval != 0
-
-
-def _listen() -> None:
-    """Take note of signals until the trainer puts back the handlers that were there before it began."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for each in (REQUEUE_SIGNAL, *_STOP_SIGNALS):
-        if signal.getsignal(each) != signal.SIG_IGN:  # a grid's workers leave Ctrl+C to their parent
-            signal.signal(each, _note)
-
-
-def _stop_on_sigterm(trainer: pl.Trainer) -> None:
-    """Let SIGTERM stop what has nothing to save; Lightning would go on to the end."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        launcher = trainer.strategy.launcher
-        if launcher is not None:
-            launcher.kill(signal.Signals(signum))
-        raise Preempted(128 + signum)
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
-
-
-def _note(signum: int, frame: FrameType | None) -> None:
-    """Take note of a signal; a second Ctrl+C stops at once."""
-    received = signal.Signals(signum)
-    if received == signal.SIGINT:
-        if received in _noted:
-            raise KeyboardInterrupt
-        # not by logging, in the midst of which the signal may have come
-        os.write(sys.stderr.fileno(), b"\nSaving after this batch, then stopping; Ctrl+C again stops at once.\n")
-    _noted.append(received)
 
 
 def _resume_command(trainer: pl.Trainer, path: Path) -> str:
