@@ -151,8 +151,10 @@ def make(tmp_path: Path, corpus: Corpus | None = None, **options: Any) -> tuple[
 def test_pairs_are_of_one_segment_in_different_distortions(tmp_path: Path) -> None:
     data, _ = make(tmp_path, batch_size=NUM_TRAIN, num_views=3)
     seen: dict[int, set[float]] = {}
-    for _ in range(30):
-        (batch,) = data.train_dataloader()
+    loader = data.train_dataloader()
+    for epoch in range(30):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        (batch,) = loader
         assert sorted(batch["item_index"].tolist()) == list(range(NUM_TRAIN))
         for clean, distorted, index in zip(batch["fingerprint"], batch["distorted"], batch["item_index"], strict=True):
             assert clean.tolist() == [int(index) + 1, int(index) + 1, SEGMENT]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.resumable_loader import EpochSampler, ResumableLoader, ShuffledSampler
 
 
 class _Numbers(Dataset[dict[str, Tensor]]):
@@ -74,3 +74,45 @@ def test_epoch_set_after_the_iterator_was_made_counts() -> None:
     batches = iter(loader)
     loader.sampler.set_epoch(7)  # type: ignore[attr-defined]
     assert next(batches)["number"].tolist() == [140, 141, 142, 143]
+
+
+def _shuffled(num_items: int, num_processes: int = 1, rank: int = 0, seed: int = 0) -> ResumableLoader:
+    sampler = ShuffledSampler(num_items, num_processes, rank, seed)
+    return ResumableLoader(_Numbers(), sampler, 4, 0, drop_last=False)
+
+
+def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
+    orders = [_flat(_epoch(_shuffled(18, seed=seed), epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    assert all(sorted(order) == list(range(18)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert _flat(_epoch(_shuffled(18), 1)) == orders[1]
+
+
+def test_processes_share_a_shuffled_epoch() -> None:
+    whole = _epoch(_shuffled(24), 3)
+    shares = [[number for batch in _epoch(_shuffled(24, 2, rank), 3) for number in batch] for rank in range(2)]
+    # the first batches of both are the first two batches of one process, and so on
+    assert [sorted(shares[0][i : i + 4] + shares[1][i : i + 4]) for i in (0, 4, 8)] == [
+        sorted(whole[2 * i] + whole[2 * i + 1]) for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_interrupted_shuffled_epoch_goes_on(num_processes: int) -> None:
+    whole = _epoch(_shuffled(22, num_processes, num_processes - 1), 5)
+    loader = _shuffled(22, num_processes, num_processes - 1)
+    loader.sampler.set_epoch(5)  # type: ignore[attr-defined]
+    batches = iter(loader)
+    seen = [next(batches)["number"].tolist() for _ in range(2)]
+    torch.rand(7)  # whatever else draws meanwhile
+    resumed = _shuffled(22, num_processes, num_processes - 1)
+    resumed.load_state_dict(loader.state_dict())
+    assert seen + _epoch(resumed, 5) == whole
+
+
+def test_the_order_comes_from_the_seed_of_torch_and_draws_nothing() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    order = _flat(_epoch(ResumableLoader(_Numbers(), ShuffledSampler(16, 1, 0), 4, 0), 0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert order == _flat(_epoch(_shuffled(16, seed=5), 0))

@@ -212,10 +212,10 @@ def test_means_have_one_frame(make: Make) -> None:
 
 def test_training_serves_every_listed_pair_once_shuffled(make: Make) -> None:
     data = make(partners_each=2, batch_size=16)
-    loader = data.train_dataloader()
     orders = []
     for seed in (0, 1, 0):
         torch.manual_seed(seed)
+        loader = data.train_dataloader()
         batch = _columns(loader)
         orders.append(torch.stack([batch["item_index"], batch["other_item_index"]], 1).tolist())
     assert orders[0] == orders[2] != orders[1]
