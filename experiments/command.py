@@ -16,13 +16,11 @@ import pytorch_lightning as pl
 import wandb
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 from rich.logging import RichHandler
 
-from callbacks.checkpoint_file import CheckpointFile
 from callbacks.exact_resume import ExactResume
 from callbacks.preemption import Preemption
 from callbacks.slurm_job import num_restarts, slurm_job_id
@@ -83,13 +81,10 @@ class EarmarkCli(LightningCLI):
                 _place_wandb_run(logger.init_args, Path(trainer.default_root_dir), str(self.subcommand))
 
     def after_instantiate_classes(self) -> None:
-        """Let runs that keep checkpoints be stopped and go on, and write checkpoints whole or not at all."""
+        """Let runs that keep checkpoints be stopped and go on."""
         if self._get(self.config_init, "trainer").enable_checkpointing is not False:
             # the last one saves what all others leave
             self.trainer.callbacks += [ExactResume(), self._get(self.config_init, "preemption")]
-        strategy = self.trainer.strategy
-        if type(strategy.checkpoint_io) is TorchCheckpointIO:  # not what the user or another strategy chose
-            strategy.checkpoint_io = CheckpointFile()
 
     def fit(
         self,

@@ -37,7 +37,7 @@ def _fit(run: Path) -> None:
 
 
 def test_a_killed_fit_ends_as_one_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("EARMARK_TRUSTED_PACKAGES", "tests")  # the config names a callback of these
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train"])  # imports take longer than the fit
 

@@ -28,8 +28,9 @@ KEEPER = {
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compute on one thread: networks as small as these wait for a second longer than it works."""
+    monkeypatch.setenv("EARMARK_TRUSTED_PACKAGES", "tests")  # configs name callbacks of these
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(1):
