@@ -38,18 +38,20 @@ class StepFile(pl.Callback):
 
 
 class StopBefore(pl.Callback):
-    """Send this process a SIGTERM.
+    """Send one process a SIGTERM.
 
     Args:
         step: Number of steps taken before it.
+        rank: The process's number.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, rank: int = 0) -> None:
         self.step = step
+        self.rank = rank
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Send it when it is time."""
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
