@@ -28,6 +28,7 @@ from callbacks.stop_signals import note_requeue_signal
 from experiments.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+LAST = "last"  # name of the checkpoint that a run ends with
 _PACKAGES = ("callbacks", "datamodules", "experiments", "lightning_modules", "retrieval")
 
 
@@ -71,6 +72,10 @@ class EarmarkCli(LightningCLI):
         for callback in trainer.callbacks or []:
             if callback.class_path.endswith("Checkpoint") and callback.init_args.dirpath is None:
                 callback.init_args.dirpath = str(checkpoints)
+            if callback.class_path.endswith("ModelCheckpoint") and callback.init_args.filename == LAST:
+                callback.init_args.enable_version_counter = (
+                    False  # or an earlier run's stays, and is taken for this one's
+                )
         if config.preemption.dirpath is None:
             config.preemption.dirpath = str(checkpoints)
         if self.subcommand == "fit":

@@ -1,7 +1,10 @@
-"""A small fit of the real command that can be watched from outside, and what is left of it."""
+"""A small fit of the real command that is stopped at random moments, and what is left of it."""
 
+import json
+import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,19 +25,24 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-class StepFile(pl.Callback):
-    """Tell a file which step a fit is at.
+class SignalSoon(pl.Callback):
+    """Send this process a signal some time after a batch has begun, wherever it then is.
 
     Args:
-        path: The file.
+        signum: The signal.
+        step: Number of steps taken before the batch.
+        seconds: From its begin on.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
+    def __init__(self, signum: int, step: int, seconds: float) -> None:
+        self.step = step
+        self._timer = threading.Timer(seconds, os.kill, (os.getpid(), signum))
+        self._timer.daemon = True
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Write the number of steps taken."""
-        self.path.write_text(str(trainer.global_step))
+        """Start the time when it is time."""
+        if trainer.global_step >= self.step and not self._timer.ident:
+            self._timer.start()
 
 
 class StopBefore(pl.Callback):
@@ -64,20 +72,20 @@ class Running(Protocol):
         """Return its exit code, or None while it runs."""
 
 
-def fit_arguments(run: Path) -> list[str]:
-    """Return the command line of a fit in a folder that goes on if it was begun."""
-    step_file = f'{{"class_path": "{__name__}.StepFile", "init_args": {{"path": "{run}.step"}}}}'
-    return [*ARGUMENTS, f"--trainer.callbacks+={step_file}", f"--trainer.default_root_dir={run}", "--ckpt_path=resume"]
+def fit_arguments(run: Path, callback: dict[str, object] | None = None) -> list[str]:
+    """Return the command line of a fit in a folder that goes on if it was begun, with a further callback."""
+    further = [] if callback is None else [f"--trainer.callbacks+={json.dumps(callback)}"]
+    return [*ARGUMENTS, *further, f"--trainer.default_root_dir={run}", "--ckpt_path=resume"]
 
 
-def interrupt(start: Callable[[], Running], run: Path, num_kills: int, seed: int) -> list[str]:
+def interrupt(start: Callable[[list[str]], Running], run: Path, num_kills: int, seed: int) -> list[str]:
     """Start a fit again and again, ending it by signals at random moments, until it ends by itself.
 
-    A third of the moments lie anywhere from the start of the process on, the others within training.
+    A third of the moments lie before training has begun or about then, the others within it.
 
     Args:
-        start: Starts or goes on with the fit.
-        run: Its folder.
+        start: Starts the command of these arguments.
+        run: The fit's folder.
         num_kills: Signals in all.
         seed: Of the moments and of the signals, each of which comes as often.
 
@@ -86,25 +94,25 @@ def interrupt(start: Callable[[], Running], run: Path, num_kills: int, seed: int
     """
     generator = np.random.default_rng(seed)
     signals = generator.permutation(np.resize(np.arange(len(SIGNALS)), num_kills))
-    step_path, longest = Path(f"{run}.step"), 0.0
+    fastest = math.inf
     told: list[str] = []
     for number, chosen in enumerate(signals):
-        step_path.unlink(missing_ok=True)
-        begun = time.monotonic()
-        process = start()
+        sent, begun = SIGNALS[chosen], time.monotonic()
         if number % 3 == 1:
-            time.sleep(float(generator.uniform(0, longest)))
+            process, delay = start(fit_arguments(run)), float(generator.uniform(0, fastest))
+            time.sleep(delay)
+            if process.poll() is None:
+                os.kill(process.pid, sent)
+            told.append(f"{sent.name} {delay:.2f} s after the start: {wait(process)}")
         else:
-            step = (number + float(generator.uniform())) / num_kills * NUM_EPOCHS * STEPS_PER_EPOCH * 0.9
-            while process.poll() is None and _steps(step_path) < step:
-                time.sleep(0.001)
-            longest = max(longest, time.monotonic() - begun)
-            time.sleep(float(generator.uniform(0, 0.03)))
-        at = _steps(step_path)
-        if process.poll() is None:
-            os.kill(process.pid, SIGNALS[chosen])
-        told.append(f"{SIGNALS[chosen].name} at step {at}: {wait(process)}")
-    told.append(f"at last: {wait(start())}")
+            step = int((number + generator.uniform()) / num_kills * 0.9 * NUM_EPOCHS * STEPS_PER_EPOCH)
+            delay = float(generator.uniform(0, 0.05))
+            options = {"signum": int(sent), "step": step, "seconds": delay}
+            path = f"{SignalSoon.__module__}.SignalSoon"
+            told.append(f"{sent.name} {1000 * delay:.0f} ms after the start of step {step}: ")
+            told[-1] += str(wait(start(fit_arguments(run, {"class_path": path, "init_args": options}))))
+            fastest = min(fastest, time.monotonic() - begun)
+    told.append(f"at last: {wait(start(fit_arguments(run)))}")
     return told
 
 
@@ -127,13 +135,6 @@ def read(run: Path) -> dict[str, object]:
     """Read the checkpoint that a fit ended with."""
     checkpoint: dict[str, object] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     return checkpoint
-
-
-def _steps(path: Path) -> float:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # not there yet, or being written
-        return -1
 
 
 def wait(process: Running) -> int:

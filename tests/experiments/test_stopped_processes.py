@@ -66,7 +66,7 @@ def start() -> Callable[..., Running]:
 def test_a_killed_fit_ends_as_one_left_alone(tmp_path: Path, start: Callable[..., Running]) -> None:
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     assert wait(start(fit_arguments(alone), tmp_path / "alone.log")) == 0
-    told = interrupt(lambda: start(fit_arguments(killed), tmp_path / "killed.log"), killed, NUM_KILLS, seed=0)
+    told = interrupt(lambda arguments: start(arguments, tmp_path / "killed.log"), killed, NUM_KILLS, seed=0)
     assert told[-1] == "at last: 0", told
     assert sum(": 0" not in each for each in told) >= NUM_KILLS - 1, told  # hardly one came too late
     assert differences(read(alone), read(killed)) == [], told
