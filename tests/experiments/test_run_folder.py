@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     before, newest = _save(tmp_path / "resume-before.ckpt", 100), _save(tmp_path / "resume.ckpt", 200)
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
-    newest.write_bytes({"cut": content[:-100], "flipped": content, "empty": b""}[damage])
+    newest.write_bytes({"cut": bytes(content[:-100]), "flipped": bytes(content), "empty": b""}[damage])
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint([tmp_path]) == before
     assert f"{newest} is damaged" in caplog.text
