@@ -200,7 +200,7 @@ def _is_whole(trainer: pl.Trainer, batch_idx: int) -> bool:
         return False
     if trainer.check_val_every_n_epoch is None:
         num_batches = trainer.fit_loop.total_batch_idx + 1
-    interval = trainer.val_check_batch  # type: ignore[attr-defined]  # set by Lightning at run time
+    interval = trainer.val_check_batch
     return interval in (None, float("inf")) or num_batches % interval != 0
 
 

@@ -88,8 +88,9 @@ class EarmarkCli(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Let runs that keep checkpoints be stopped and go on."""
         if self._get(self.config_init, "trainer").enable_checkpointing is not False:
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # set at run time
             # the last one saves what all others leave
-            self.trainer.callbacks += [ExactResume(), self._get(self.config_init, "preemption")]
+            callbacks += [ExactResume(), self._get(self.config_init, "preemption")]
 
     def fit(
         self,
@@ -103,8 +104,9 @@ class EarmarkCli(LightningCLI):
         Raises:
             RunFolderError: If another run is under way in it.
         """
-        is_alone = self.trainer.fast_dev_run or not self.trainer.is_global_zero  # the first process locks for all
-        with contextlib.nullcontext() if is_alone else lock_run(Path(self.trainer.default_root_dir)):
+        is_trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # set by Lightning at run time
+        locks = self.trainer.is_global_zero and not is_trial  # the first process locks for all
+        with lock_run(Path(self.trainer.default_root_dir)) if locks else contextlib.nullcontext():
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=weights_only)
 
     def after_fit(self) -> None:

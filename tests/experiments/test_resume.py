@@ -21,7 +21,7 @@ from tests.replicas.sonyc_ust import make_sonyc_ust
 
 QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
          "--trainer.accelerator=cpu", "--trainer.devices=1", "--test_after_fit=false")  # fmt: skip
-KEEPER = {
+KEEPER: dict[str, object] = {
     "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
     "init_args": {"filename": "last", "save_on_train_epoch_end": True},
 }
