@@ -227,16 +227,18 @@ class FingerprintPairs(pl.LightningDataModule):
 
     def _compute(self, generator: torch.Generator) -> Iterator[tuple[str, int, Iterator[dict[str, np.ndarray]]]]:
         """Yield the name of each part, its number of batches, and its rows batch by batch."""
-        train = self.corpus.train_dataloader()
-        batches = map(self.corpus.expand, _all_passes(train, self.num_passes))
-        pairs = fingerprint_pairs(self.fingerprinter, batches, self.num_views, generator)
-        yield "train", self.num_passes * len(train), pairs
-        for stage, loaders in (("val", self.corpus.val_dataloader()), ("test", self.corpus.test_dataloader())):
-            if loaders:
-                queries, items = loaders
-                asked, searched = (map(self.corpus.expand, loader) for loader in loaders)
-                yield f"{stage}_query", len(queries), fingerprint_queries(self.fingerprinter, asked)
-                yield f"{stage}_item", len(items), fingerprint_items(self.fingerprinter, searched)
+        # what is trained next draws the same random numbers, whether the cache was there or not
+        with torch.random.fork_rng(devices=[]):
+            train = self.corpus.train_dataloader()
+            batches = map(self.corpus.expand, _all_passes(train, self.num_passes))
+            pairs = fingerprint_pairs(self.fingerprinter, batches, self.num_views, generator)
+            yield "train", self.num_passes * len(train), pairs
+            for stage, loaders in (("val", self.corpus.val_dataloader()), ("test", self.corpus.test_dataloader())):
+                if loaders:
+                    queries, items = loaders
+                    asked, searched = (map(self.corpus.expand, loader) for loader in loaders)
+                    yield f"{stage}_query", len(queries), fingerprint_queries(self.fingerprinter, asked)
+                    yield f"{stage}_item", len(items), fingerprint_items(self.fingerprinter, searched)
 
 
 def _all_passes(loader: ResumableLoader, num_passes: int) -> Iterator[dict[str, Tensor]]:
