@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
@@ -35,6 +36,7 @@ class Started:
 
 
 def _fit(arguments: list[str], log_path: Path, environment: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     os.environ.update(environment)
     import torch
 
