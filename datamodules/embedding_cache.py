@@ -6,7 +6,8 @@ file's name, folder, size and time of change; another front end or a changed fil
     frames.npy    float32 [frame, feature]; the frames of all clips, one clip after the other
     offsets.npy   int64 [clip + 1]; clip i has frames offsets[i] to offsets[i + 1]; none if it was skipped
     mean.npy      float32 [clip, feature]; mean over the frames of a clip, zero if it was skipped
-    cache.json    what the key was made from, and the clips that were skipped with the reason
+    cache.json    what the key was made from, the clips that were skipped with the reason, size and checksum of the
+                  arrays; written last
 
 While it is made, finished parts lie beside it in `<key>.partial`; a killed run goes on from there. The folder gets
 its name when complete. One process makes it, others wait for the lock.
@@ -19,26 +20,39 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from datamodules.audio import Clip, read_clip
+from datamodules.cache_files import (
+    append_array,
+    check_description,
+    check_files,
+    hash_corpus,
+    record_files,
+    write_array,
+    write_file,
+    write_header,
+    write_json,
+)
 from datamodules.errors import AudioFileError, CacheError
+from datamodules.progress import show_progress
 
 _logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _CLIPS_PER_PART = 64
 _DECODERS_AHEAD = 8
+_ARRAYS = ("frames", "offsets", "mean")
 
 
 @runtime_checkable  # or the shape checks of the tests can't be turned on
@@ -103,7 +117,7 @@ def open_or_make_cache(
 
     Raises:
         AudioFileError: If a file can't be embedded and `on_bad_audio` is `raise`.
-        CacheError: If the cache is damaged.
+        CacheError: If the cache is damaged or of another version, or the disk too small for it.
     """
     description = _describe(paths, frontend)
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
@@ -113,7 +127,7 @@ def open_or_make_cache(
         with _exclusive(parent / f"{folder.name}.lock"):
             if not folder.is_dir():
                 _make(folder, paths, frontend, device, on_bad_audio, description)
-    cache = _open(folder, len(paths))
+    cache = _open(folder, len(paths), description)
     if cache.skipped and on_bad_audio == "raise":
         position, reason = next(iter(cache.skipped.items()))
         raise AudioFileError(
@@ -124,16 +138,11 @@ def open_or_make_cache(
 
 
 def _describe(paths: Sequence[Path], frontend: WaveformFrontEnd) -> dict[str, object]:
-    files = hashlib.sha256()
-    for path in paths:
-        status = path.stat() if path.is_file() else None
-        size, changed_ns = (status.st_size, status.st_mtime_ns) if status else (-1, 0)
-        files.update(f"{path.parent.name}/{path.name}\0{size}\0{changed_ns}\n".encode())
     return {
         "format_version": FORMAT_VERSION,
         "front_end": frontend.settings(),
         "num_clips": len(paths),
-        "files_sha256": files.hexdigest(),
+        "files_sha256": hash_corpus(paths),
     }
 
 
@@ -168,7 +177,7 @@ def _make(
     todo = [number for number in range(len(parts)) if not (partial / f"{number:06d}.npz").is_file()]
     if len(todo) < len(parts):
         _logger.info("Going on with %s: %d of %d parts are done.", partial.name, len(parts) - len(todo), len(parts))
-    with _progress() as progress, ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with show_progress() as progress, ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         task = progress.add_task(
             "Embedding clips", total=len(paths), completed=len(paths) - sum(len(parts[i]) for i in todo)
         )
@@ -181,12 +190,6 @@ def _make(
     _join_parts(partial, len(parts), frontend.frame_dim, description)
     partial.replace(folder)
     _logger.info("Embedded %d clips in %.0f s: %s", len(paths), time.perf_counter() - begun, folder)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
-    )
 
 
 def _decode_ahead(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[Clip | AudioFileError]:
@@ -227,57 +230,63 @@ def _write_part(
         embedded = frontend(clip.waveform[None].to(device), clip.sample_rate_hz)[0]
         frames[position] = embedded.float().cpu().numpy()
     lengths = np.array([len(clip_frames) for clip_frames in frames], np.int64)
-    _write_atomically(
-        path, lambda file: np.savez(file, frames=np.concatenate(frames), lengths=lengths, reasons=np.array(reasons))
-    )
+    arrays = {"frames": np.concatenate(frames), "lengths": lengths, "reasons": np.array(reasons)}
+    write_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def _join_parts(partial: Path, num_parts: int, frame_dim: int, description: dict[str, object]) -> None:
     parts = [partial / f"{number:06d}.npz" for number in range(num_parts)]
     lengths, reasons = [], []
     for part in parts:
-        with np.load(part, allow_pickle=False) as arrays:
-            lengths.append(arrays["lengths"])
-            reasons += arrays["reasons"].tolist()
+        arrays = _read_part(part)
+        lengths.append(arrays["lengths"])
+        reasons += arrays["reasons"].tolist()
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
     shape = (int(offsets[-1]), frame_dim)
-    frames = np.lib.format.open_memmap(partial / "frames.npy", mode="w+", dtype=np.float32, shape=shape)
     mean = np.zeros((len(offsets) - 1, frame_dim), np.float32)
-    frame, clip = 0, 0
-    for part in parts:
-        with np.load(part, allow_pickle=False) as arrays:
-            rows, counts = arrays["frames"], arrays["lengths"]
-        frames[frame : frame + len(rows)] = rows
-        for count, clip_rows in zip(counts, np.split(rows, np.cumsum(counts)[:-1]), strict=True):
-            mean[clip] = clip_rows.mean(axis=0) if count else 0
-            clip += 1
-        frame += len(rows)
-    frames.flush()
-    _write_atomically(partial / "offsets.npy", lambda file: np.save(file, offsets))
-    _write_atomically(partial / "mean.npy", lambda file: np.save(file, mean))
+
+    def write_frames(file: BinaryIO) -> None:
+        write_header(file, np.dtype(np.float32), shape)
+        clip = 0
+        for part in parts:
+            arrays = _read_part(part)
+            append_array(file, arrays["frames"])
+            ends = np.cumsum(arrays["lengths"])
+            for clip_rows in np.split(arrays["frames"], ends[:-1]):
+                mean[clip] = clip_rows.mean(axis=0) if len(clip_rows) else 0
+                clip += 1
+
+    write_file(partial / "frames.npy", write_frames)
+    write_array(partial / "offsets.npy", offsets)
+    write_array(partial / "mean.npy", mean)
     skipped = {str(position): reason for position, reason in enumerate(reasons) if reason}
-    text = json.dumps(description | {"skipped": skipped}, indent=1)
-    _write_atomically(partial / "cache.json", lambda file: file.write(text.encode()))
+    files = record_files(partial, [f"{name}.npy" for name in _ARRAYS])
+    write_json(partial / "cache.json", description | {"skipped": skipped, "files": files})
     for used in [*parts, *partial.glob(".*")]:  # and what a killed run left half written
         used.unlink()
 
 
-def _write_atomically(path: Path, write: Callable[..., object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _open(folder: Path, num_clips: int) -> EmbeddingCache:
+def _read_part(path: Path) -> dict[str, np.ndarray]:
+    """Read a finished part; a damaged one is deleted, so that the next run computes it again."""
     try:
-        skipped = json.loads((folder / "cache.json").read_text())["skipped"]
-        arrays = [
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("frames", "offsets", "mean")
-        ]
-    except (OSError, EOFError, ValueError, KeyError) as error:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("frames", "lengths", "reasons")}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        path.unlink(missing_ok=True)
+        raise CacheError(
+            f"{path}: expected a finished part of a cache, found it damaged ({error}) and deleted it. Run the command "
+            "again: that part alone is computed again."
+        ) from error
+
+
+def _open(folder: Path, num_clips: int, description: Mapping[str, object]) -> EmbeddingCache:
+    try:
+        content = json.loads((folder / "cache.json").read_text())
+        skipped = content["skipped"]
+        check_description(folder, content, description)
+        check_files(folder, content.get("files", {}))  # earlier versions kept none
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheError(
             f"{folder}: expected a complete cache, found it damaged ({error}). Delete the folder."
         ) from error
@@ -287,6 +296,5 @@ def _open(folder: Path, num_clips: int) -> EmbeddingCache:
             f"{folder}: expected {num_clips} clips, found arrays that disagree ({len(offsets) - 1} offsets, "
             f"{len(mean)} means). Delete the folder."
         )
-    return EmbeddingCache(
-        folder, frames, offsets, mean, {int(position): reason for position, reason in skipped.items()}
-    )
+    reasons = {int(position): reason for position, reason in skipped.items()}
+    return EmbeddingCache(folder, frames, offsets, mean, reasons)

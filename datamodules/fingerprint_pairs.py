@@ -4,7 +4,7 @@ A cache is a folder named after a key, a hash of the fingerprinter's settings, o
 
     <part>/<column>.npy   one row an item, in the order of the loader; parts are `train`, `val_query`, `val_item`,
                           `test_query` and `test_item`
-    cache.json            what the key was made from
+    cache.json            what the key was made from, and size and checksum of each column; written last
 
 A training batch is a dict of tensors:
 
@@ -32,6 +32,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from datamodules.cache_files import check_description, check_files, record_files, write_json
 from datamodules.errors import CacheError, SplitError
 from datamodules.feature_dataset import pass_batch
 from datamodules.fingerprint_data import FingerprintDataModule
@@ -144,7 +145,7 @@ class FingerprintPairs(pl.LightningDataModule):
         """Open the columns of all parts, memory-mapped; compute them first if there is no cache.
 
         Raises:
-            CacheError: If the cache is damaged.
+            CacheError: If the cache is damaged or of another version, or the disk too small for it.
         """
         description = self._describe()
         key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
@@ -154,7 +155,7 @@ class FingerprintPairs(pl.LightningDataModule):
             with FileLock(self.cache_dir / f"{folder.name}.lock"):
                 if not folder.is_dir():
                     self._make(folder, description)
-        return _open(folder)
+        return _open(folder, description)
 
     def training_fingerprints(self) -> Tensor:
         """Return the clean fingerprints to train on, float32 [item, feature].
@@ -221,7 +222,8 @@ class FingerprintPairs(pl.LightningDataModule):
         self.fingerprinter.to_device(device)
         self.corpus.setup(None)
         write_parts(partial, self._compute(torch.Generator(device).manual_seed(self.seed)))
-        (partial / "cache.json").write_text(json.dumps(description, indent=1))
+        columns = sorted(path.relative_to(partial).as_posix() for path in partial.glob("*/*.npy"))
+        write_json(partial / "cache.json", {**description, "files": record_files(partial, columns)})
         partial.replace(folder)
         _logger.info("Fingerprints are kept in %s", folder)
 
@@ -260,14 +262,17 @@ def _describe_corpus(corpus: FingerprintDataModule) -> dict[str, object]:
     return options | {"corpus": type(corpus).__name__, "files_sha256": files.hexdigest()}
 
 
-def _open(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+def _open(folder: Path, description: Mapping[str, object]) -> dict[str, dict[str, np.ndarray]]:
     try:
+        content = json.loads((folder / "cache.json").read_text())
+        check_description(folder, content, description)
+        check_files(folder, content.get("files", {}))  # earlier versions kept none
         rows = {
             part.name: {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in part.glob("*.npy")}
             for part in folder.iterdir()
             if part.is_dir()
         }
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
         raise CacheError(
             f"{folder}: expected a complete cache of fingerprints, found it damaged ({error}). Delete the folder."
         ) from error

@@ -1,20 +1,21 @@
 """Rows of fingerprints: computed from batches of waveforms, written as columns, served as batches."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datamodules.cache_files import append_array, naming_disk_errors, write_file, write_header
+from datamodules.progress import show_progress
 from datamodules.resumable_loader import EpochSampler, ResumableLoader
 
 Columns = dict[str, np.ndarray]
-_ROWS_AT_ONCE = 65_536
 
 
 @runtime_checkable  # or the shape checks of the tests can't be turned on
@@ -99,14 +100,21 @@ def write_parts(folder: Path, parts: Iterable[tuple[str, int, Iterator[Columns]]
     """Write each part's columns as `<part>/<column>.npy`, showing progress.
 
     Args:
-        folder: Made here; must not exist.
+        folder: Made here; must not exist. It is gone again when anything is raised.
         parts: Name, number of batches, and rows batch by batch.
+
+    Raises:
+        CacheError: If the disk is too small for it.
     """
-    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*bar, transient=True) as progress:
-        for name, num_batches, batches in parts:
-            (folder / name).mkdir(parents=True)
-            _write_part(folder / name, progress.track(batches, total=num_batches, description=f"Fingerprints: {name}"))
+    try:
+        with show_progress() as progress:
+            for name, num_batches, batches in parts:
+                (folder / name).mkdir(parents=True)
+                shown = progress.track(batches, total=num_batches, description=f"Fingerprints: {name}")
+                _write_part(folder / name, shown)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _write_part(folder: Path, batches: Iterable[Columns]) -> None:
@@ -116,16 +124,24 @@ def _write_part(folder: Path, batches: Iterable[Columns]) -> None:
     for batch in batches:
         for name, rows in batch.items():
             kinds[name] = (rows.dtype, rows.shape[1:])
-            with (folder / f"{name}.raw").open("ab") as file:
-                file.write(np.ascontiguousarray(rows).data)
+            _append_rows(folder / f"{name}.raw", rows)
         num_rows += len(batch["fingerprint"])
     for name, (dtype, shape) in kinds.items():
-        raw = np.memmap(folder / f"{name}.raw", dtype, "r", shape=(num_rows, *shape))
-        column = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (num_rows, *shape))
-        for start in range(0, num_rows, _ROWS_AT_ONCE):
-            column[start : start + _ROWS_AT_ONCE] = raw[start : start + _ROWS_AT_ONCE]
-        column.flush()
+        with (folder / f"{name}.raw").open("rb") as raw:
+
+            def write(
+                file: BinaryIO, raw: BinaryIO = raw, dtype: np.dtype = dtype, shape: tuple[int, ...] = shape
+            ) -> None:
+                write_header(file, dtype, (num_rows, *shape))
+                shutil.copyfileobj(raw, file)
+
+            write_file(folder / f"{name}.npy", write)
         (folder / f"{name}.raw").unlink()
+
+
+def _append_rows(path: Path, rows: np.ndarray) -> None:
+    with naming_disk_errors(path), path.open("ab") as file:
+        append_array(file, rows)
 
 
 def _to_numpy(fingerprint: Tensor) -> np.ndarray:

@@ -4,7 +4,8 @@ A store is a folder named after a key, a hash of the rate and of every file's na
 
     samples.i16   int16, little endian; the samples of all tracks, one track after the other
     offsets.npy   int64 [track + 1]; track i has samples offsets[i] to offsets[i + 1]; none if it was skipped
-    store.json    what the key was made from, and the tracks that were skipped with the reason
+    store.json    what the key was made from, the tracks that were skipped with the reason, size and checksum of the
+                  offsets; written last
 
 While it is made, samples and a journal of finished tracks grow in `<key>.partial`; a killed run goes on after the last
 track of the journal. The folder gets its name when complete. One process makes it, others wait for the lock.
@@ -17,7 +18,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,20 @@ from typing import BinaryIO, Literal
 import numpy as np
 import soundfile
 from filelock import FileLock
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.audio import AUDIO_SUFFIXES
+from datamodules.cache_files import (
+    append_array,
+    check_description,
+    check_files,
+    hash_corpus,
+    naming_disk_errors,
+    record_files,
+    write_array,
+    write_json,
+)
 from datamodules.errors import AudioFileError, CacheError
+from datamodules.progress import show_progress
 from datamodules.resample import read_track
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +72,7 @@ class PcmStore:
     skipped: dict[int, str]
 
     def __reduce__(self) -> tuple[object, ...]:  # a worker maps the file again instead of being sent its content
-        return _open, (self.folder, self.sample_rate_hz, len(self.offsets) - 1)
+        return _open, (self.folder, self.sample_rate_hz, len(self.offsets) - 1, {})
 
     @property
     def sample_type(self) -> np.dtype:
@@ -102,7 +113,7 @@ def open_or_make_store(
 
     Raises:
         AudioFileError: If a file can't be decoded and `on_bad_audio` is `raise`.
-        CacheError: If the store is damaged, or the disk too small for it.
+        CacheError: If the store is damaged or of another version, or the disk too small for it.
     """
     description = _describe(paths, sample_rate_hz)
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
@@ -112,7 +123,7 @@ def open_or_make_store(
         with FileLock(parent / f"{folder.name}.lock"):
             if not folder.is_dir():
                 _make(folder, paths, sample_rate_hz, on_bad_audio, description)
-    store = _open(folder, sample_rate_hz, len(paths))
+    store = _open(folder, sample_rate_hz, len(paths), description)
     if store.skipped and on_bad_audio == "raise":
         reason = next(iter(store.skipped.values()))
         raise AudioFileError(
@@ -122,24 +133,12 @@ def open_or_make_store(
     return store
 
 
-def show_progress() -> Progress:
-    """Return a bar with counts and the time left, gone when done."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
-    )
-
-
 def _describe(paths: Sequence[Path], sample_rate_hz: int) -> dict[str, object]:
-    files = hashlib.sha256()
-    for path in paths:
-        status = path.stat() if path.is_file() else None
-        size, changed_ns = (status.st_size, status.st_mtime_ns) if status else (-1, 0)
-        files.update(f"{path.parent.name}/{path.name}\0{size}\0{changed_ns}\n".encode())
     return {
         "format_version": FORMAT_VERSION,
         "sample_rate_hz": sample_rate_hz,
         "num_tracks": len(paths),
-        "files_sha256": files.hexdigest(),
+        "files_sha256": hash_corpus(paths),
     }
 
 
@@ -168,6 +167,7 @@ def _make(
     if done:
         _logger.warning("Going on with %s: %d of %d tracks are decoded.", partial.name, len(done), len(paths))
     with (
+        naming_disk_errors(partial),
         (partial / "samples.i16").open("r+b" if done else "wb") as samples,
         (partial / "journal.jsonl").open("r+b" if done else "wb") as journal,
         show_progress() as progress,
@@ -183,6 +183,7 @@ def _make(
             progress.advance(task)
     _finish(partial, done, description)
     partial.replace(folder)
+    (folder / "journal.jsonl").unlink()
     num_skipped = sum(bool(reason) for _, reason in done)
     _logger.info(
         "Decoded %d tracks in %.0f s, skipped %d: %s",
@@ -200,7 +201,10 @@ def _read_journal(partial: Path) -> list[tuple[int, str]]:
     for line in journal.read_bytes().splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
-        length, reason = json.loads(line)
+        try:
+            length, reason = json.loads(line)
+        except ValueError:  # damaged; what follows is decoded again
+            break
         left -= 2 * length
         if left < 0:
             break
@@ -222,7 +226,7 @@ def _append(
             raise track
         _logger.warning("Skipped: %s", track)
     else:
-        samples.write(track.tobytes())
+        append_array(samples, track)
         samples.flush()
         os.fsync(samples.fileno())
         entry = (len(track), "")
@@ -269,19 +273,22 @@ def _decode(path: Path, sample_rate_hz: int) -> np.ndarray | AudioFileError:
 
 def _finish(partial: Path, done: Sequence[tuple[int, str]], description: dict[str, object]) -> None:
     lengths = [length for length, _ in done]
-    np.save(partial / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    write_array(partial / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     skipped = {str(track): reason for track, (_, reason) in enumerate(done) if reason}
-    (partial / "store.json").write_text(json.dumps(description | {"skipped": skipped}, indent=1))
-    (partial / "journal.jsonl").unlink()
+    files = record_files(partial, ["offsets.npy"])
+    write_json(partial / "store.json", description | {"skipped": skipped, "files": files})
 
 
-def _open(folder: Path, sample_rate_hz: int, num_tracks: int) -> PcmStore:
+def _open(folder: Path, sample_rate_hz: int, num_tracks: int, description: Mapping[str, object]) -> PcmStore:
     path = folder / "samples.i16"
     try:
-        skipped = json.loads((folder / "store.json").read_text())["skipped"]
+        content = json.loads((folder / "store.json").read_text())
+        skipped = content["skipped"]
+        check_description(folder, content, description)
+        check_files(folder, content.get("files", {}))  # earlier versions kept none
         offsets = np.load(folder / "offsets.npy", allow_pickle=False)
         found = path.stat().st_size
-    except (OSError, EOFError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheError(
             f"{folder}: expected a complete store, found it damaged ({error}). Delete the folder."
         ) from error

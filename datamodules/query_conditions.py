@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from datamodules.errors import SplitError
-from datamodules.pcm_store import show_progress
+from datamodules.progress import show_progress
 from datamodules.repeats import MIN_CORRELATION, find_repeats
 from datamodules.segments import read_audible
 from datamodules.tracks import TrackAudio

@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from types import ModuleType
 import numpy as np
 from filelock import FileLock
 
+from datamodules.cache_files import write_file
 from datamodules.errors import CacheError, DatasetMissing
-from datamodules.pcm_store import show_progress
+from datamodules.progress import show_progress
 
 _logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def open_or_simulate(
 
     Raises:
         DatasetMissing: If pyroomacoustics is needed and not installed.
-        CacheError: If the cache is damaged.
+        CacheError: If the cache is damaged, or the disk too small for it.
     """
     plan = _plan(num_train, num_test, t60_range_seconds, test_t60_seconds, seed)
     if not plan:
@@ -91,6 +91,8 @@ def open_or_simulate(
         with np.load(path, allow_pickle=False) as arrays:
             responses = np.split(arrays["responses"], np.cumsum(arrays["lengths"])[:-1])
             geometry = arrays["geometry_metres"]
+        if not len(plan) == len(geometry) == len(responses):
+            raise ValueError(f"{len(geometry)} places and {len(responses)} responses of {len(plan)} rooms")  # noqa: TRY301
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CacheError(f"{path}: expected simulated rooms, found it damaged ({error}). Delete the file.") from error
     return [
@@ -133,13 +135,12 @@ def _make(path: Path, plan: Sequence[tuple[bool, int, float]], sample_rate_hz: i
             place, response = _simulate(acoustics, t60, sample_rate_hz, generator)
             geometry.append(place)
             responses.append(response)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        lengths = np.array([len(response) for response in responses])
-        np.savez(file, responses=np.concatenate(responses), lengths=lengths, geometry_metres=np.array(geometry))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    arrays = {
+        "responses": np.concatenate(responses),
+        "lengths": np.array([len(response) for response in responses]),
+        "geometry_metres": np.array(geometry),
+    }
+    write_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def _import_pyroomacoustics() -> ModuleType:

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from datamodules.errors import AudioFileError
-from datamodules.pcm_store import show_progress
+from datamodules.progress import show_progress
 from datamodules.resample import read_part
 
 _logger = logging.getLogger(__name__)
