@@ -31,7 +31,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-import faiss
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -41,6 +40,7 @@ from torch import Tensor
 from callbacks.atomic_file import write_array, write_file
 from callbacks.protocols import CodedModel, Corpus
 from retrieval.codes import Coder, save_coder
+from retrieval.files import save_faiss
 from retrieval.index import HammingIndex, exhaustive_index
 
 _logger = logging.getLogger(__name__)
@@ -146,10 +146,10 @@ def _export_coded(folder: Path, coder: Coder, embeddings: Tensor) -> None:
     if isinstance(index, HammingIndex):
         packed = np.packbits(index.codes.numpy(), axis=1, bitorder="little")
         write_array(folder / "codes.npy", packed)
-        write_file(folder / "index.faissbinary", lambda path: faiss.write_index_binary(index.faiss_index, str(path)))
+        write_file(folder / "index.faissbinary", lambda path: save_faiss(path, index.faiss_index))
     else:
         dtype = np.uint8 if index.quantizer.num_codewords <= 256 else np.uint16
         write_array(folder / "codes.npy", index.codes.numpy().astype(dtype))
         codebooks = index.quantizer.codebooks.detach().numpy()
         write_array(folder / "codebooks.npy", codebooks)
-        write_file(folder / "index.faiss", lambda path: faiss.write_index(index.faiss_index, str(path)))
+        write_file(folder / "index.faiss", lambda path: save_faiss(path, index.faiss_index))

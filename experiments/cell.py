@@ -163,7 +163,7 @@ def read_window_embeddings(folder: Path) -> np.ndarray:
     path = folder / _EMBEDDINGS_FILE
     if not path.is_file():
         raise ValueError(f"Expected the embeddings of a finished run at {path}. Delete its result in cells, run again.")
-    embeddings: np.ndarray = np.load(path)
+    embeddings: np.ndarray = np.load(path, allow_pickle=False)
     return embeddings
 
 

@@ -161,7 +161,7 @@ class Fingerprints:
             write_parts(partial, [(name, num_batches, batches)])
             (partial / name).replace(folder)
             partial.rmdir()
-        return {path.stem: np.load(path, mmap_mode="c") for path in folder.glob("*.npy")}
+        return {path.stem: np.load(path, mmap_mode="c", allow_pickle=False) for path in folder.glob("*.npy")}
 
 
 def open_corpus(study: FlowStudy, *arguments: str) -> FingerprintDataModule:

@@ -38,9 +38,14 @@ class KeptPairs(pl.LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self._clean, self._distorted = (
-            np.load(Path(train_folder) / f"{name}.npy", mmap_mode="r") for name in ("fingerprint", "distorted")
+            np.load(Path(train_folder) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("fingerprint", "distorted")
         )
-        self._items = None if item_folder is None else np.load(Path(item_folder) / "fingerprint.npy", mmap_mode="r")
+        self._items = (
+            None
+            if item_folder is None
+            else np.load(Path(item_folder) / "fingerprint.npy", mmap_mode="r", allow_pickle=False)
+        )
 
     @property
     def feature_dim(self) -> int:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from callbacks.atomic_file import write_text
 from datamodules.tracks import find_audio_files
 from experiments.search_models import ModelRecord, SearchError
 
@@ -169,9 +170,7 @@ def read_search_file(folder: Path) -> dict[str, Any]:
 
 def write_search_file(folder: Path, content: Mapping[str, object]) -> None:
     """Replace search.json, whole or not at all."""
-    partial = folder / f".{DESCRIPTION}.{os.getpid()}"
-    partial.write_text(json.dumps({"version": FORMAT_VERSION, **content}, indent=1), encoding="utf-8")
-    partial.replace(folder / DESCRIPTION)
+    write_text(folder / DESCRIPTION, json.dumps({"version": FORMAT_VERSION, **content}, indent=1))
 
 
 def write_description(folder: Path, description: Description) -> None:

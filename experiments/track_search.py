@@ -288,8 +288,8 @@ def _bucket_sizes(folder: Path) -> Tensor:
     codes, sizes = [], []
     for shard in read_fingerprint_manifest(folder).shards:
         place = folder / SHARDS / shard.name
-        codes.append(np.load(place / "bucket_codes.npy"))
-        sizes.append(np.diff(np.load(place / "bucket_starts.npy")))
+        codes.append(np.load(place / "bucket_codes.npy", allow_pickle=False))
+        sizes.append(np.diff(np.load(place / "bucket_starts.npy", allow_pickle=False)))
     if not codes:
         return torch.empty(0, dtype=torch.long)
     _, bucket = np.unique(np.concatenate(codes), return_inverse=True)

@@ -1,5 +1,6 @@
 """Write coders as safetensors and read them back, without pickle."""
 
+import glob
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 import retrieval.codes
 from retrieval.codes.base import Coder
+from retrieval.files import clear_stale
 
 FORMAT_VERSION = 1
 
@@ -26,6 +28,7 @@ def save_coder(coder: Coder, path: Path) -> None:
     """
     description = {"version": FORMAT_VERSION, "coder": type(coder).__name__, "options": coder.options()}
     path.parent.mkdir(parents=True, exist_ok=True)
+    clear_stale(path.parent, f".{glob.escape(path.name)}.*")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: tensor.detach().contiguous() for name, tensor in coder.state_dict().items()}
     try:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.files import save_array
 from retrieval.index.files import IndexFileError, Manifest, read_item_ids, read_manifest, write_index_folder
 from retrieval.index.order import search_in_total_order
 
@@ -168,7 +169,7 @@ class Index(ABC):
         _ = self.faiss_index  # raises where there is none
 
         def write(partial: Path) -> None:
-            np.save(partial / "item_ids.npy", self._ids)
+            save_array(partial / "item_ids.npy", self._ids)
             self._write(partial)
 
         write_index_folder(folder, Manifest(type(self).__name__, dict(self._options()), len(self)), write)

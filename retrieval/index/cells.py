@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.files import save_faiss
 from retrieval.index.base import MAX_GPU_ITEMS, Index, to_float_rows
 from retrieval.index.files import Manifest, read_faiss
 
@@ -235,7 +236,7 @@ class CellIndex(Index):
         return self.faiss_index if self.num_probes > MAX_GPU_ITEMS else super()._searcher_for(num_items)
 
     def _write(self, folder: Path) -> None:
-        faiss.write_index(self.faiss_index, str(folder / "index.faiss"))
+        save_faiss(folder / "index.faiss", self.faiss_index)
 
     @classmethod
     def _read(cls: type[CellKind], folder: Path, manifest: Manifest) -> CellKind:

@@ -19,29 +19,20 @@ import fcntl
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval.index.files import IndexFileError
+from retrieval.files import clear_stale
+from retrieval.index.files import FileRecord, IndexFileError, naming_disk_errors
 
 FORMAT_VERSION = 2
 MANIFEST = "index.json"
 QUANTIZER = "quantizer.safetensors"
 SHARDS = "shards"
 _KIND = "FingerprintIndex"
-_CHUNK_BYTES = 1 << 22
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What a file must be: its size in bytes and CRC-32."""
-
-    num_bytes: int
-    crc32: int
 
 
 @dataclass(frozen=True)
@@ -112,11 +103,16 @@ class FingerprintManifest:
 
 
 def write_manifest(folder: Path, manifest: FingerprintManifest) -> None:
-    """Replace index.json; whoever reads it sees the earlier one or this one, whole."""
+    """Replace index.json; whoever reads it sees the earlier one or this one, whole.
+
+    Raises:
+        IndexNotWritten: If the disk is full; the earlier one stays.
+    """
     text = json.dumps({"version": FORMAT_VERSION, "kind": _KIND, **asdict(manifest)})
+    clear_stale(folder, f".{MANIFEST}.*")
     partial = folder / f".{MANIFEST}.{os.getpid()}"
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with naming_disk_errors(folder / MANIFEST), partial.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -154,48 +150,19 @@ def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
         ) from error
 
 
-def record_file(path: Path) -> FileRecord:
-    """Read a file for its size and checksum."""
-    crc32, num_bytes = 0, 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            crc32, num_bytes = zlib.crc32(chunk, crc32), num_bytes + len(chunk)
-    return FileRecord(num_bytes, crc32)
-
-
-def check_size(path: Path, record: FileRecord) -> None:
-    """Check that a file is there and as long as it was.
-
-    Raises:
-        IndexFileError: If it is not.
-    """
-    found = path.stat().st_size if path.is_file() else "no file"
-    if found != record.num_bytes:
-        raise IndexFileError(
-            f"{path}: expected {record.num_bytes} bytes, found {found}. Copy it again, or build the index again."
-        )
-
-
-def check_content(path: Path, record: FileRecord) -> None:
-    """Check size and checksum of a file, which reads it.
-
-    Raises:
-        IndexFileError: If they are others.
-    """
-    check_size(path, record)
-    found = record_file(path).crc32
-    if found != record.crc32:
-        raise IndexFileError(
-            f"{path}: expected checksum {record.crc32:08x}, found {found:08x}. Copy it again, or build the index again."
-        )
-
-
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Wait until no other process changes the index, and keep others from it; gone with the process."""
+    """Wait until no other process changes the index, and keep others from it; gone with the process.
+
+    Where anything is raised inside, what was written and is not in index.json is deleted.
+    """
     with (folder / "writer.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        except BaseException:
+            delete_unlisted(folder, read_fingerprint_manifest(folder))
+            raise
 
 
 def delete_unlisted(folder: Path, manifest: FingerprintManifest) -> None:

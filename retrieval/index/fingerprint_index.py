@@ -11,21 +11,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.codes import ProductQuantizer, save_coder
-from retrieval.index.files import IndexFileError
+from retrieval.index.files import IndexFileError, check_content, naming_disk_errors, record_file
 from retrieval.index.fingerprint_files import (
     QUANTIZER,
     SHARDS,
     FingerprintManifest,
     FingerprintSettings,
     ShardRecord,
-    check_content,
     delete_unlisted,
     read_fingerprint_manifest,
-    record_file,
     write_manifest,
     writer_lock,
 )
-from retrieval.index.fingerprint_shard import ShardWriter, tracks_in_batches, writing_shard
+from retrieval.index.fingerprint_shard import ShardWriter, copy_shard, tracks_in_batches, writing_shard
 from retrieval.index.fingerprint_snapshot import Snapshot, check_projection, read_snapshot
 from retrieval.index.hash_table import TableSearch
 from retrieval.index.no_match import NoMatch
@@ -73,6 +71,7 @@ class FingerprintIndex:
 
         Raises:
             IndexFileError: If there is something in the folder's place.
+            IndexNotWritten: If the disk is full.
             ValueError: If the quantizer is missing, of another dimension, or not asked for.
             RuntimeError: If the quantizer is not fitted.
         """
@@ -84,13 +83,18 @@ class FingerprintIndex:
                 raise ValueError(f"Expected a quantizer of {settings.dim} dimensions; got {quantizer.dim}.")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise IndexFileError(f"{folder}: expected no folder or an empty one, found something. Choose another.")
-        (folder / SHARDS).mkdir(parents=True, exist_ok=True)
         manifest = FingerprintManifest(settings, check_projection(projection, settings.dim))
-        if quantizer is not None:
-            save_coder(quantizer, folder / QUANTIZER)
-            manifest = replace(manifest, files={QUANTIZER: record_file(folder / QUANTIZER)})
-        write_manifest(folder, manifest)
-        return cls(folder, projection)
+        try:
+            with naming_disk_errors(folder):
+                (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+                if quantizer is not None:
+                    save_coder(quantizer, folder / QUANTIZER)
+                    manifest = replace(manifest, files={QUANTIZER: record_file(folder / QUANTIZER)})
+                write_manifest(folder, manifest)
+            return cls(folder, projection)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # nothing else was in it
+            raise
 
     @classmethod
     def open(cls, folder: Path, projection: HashFunction) -> "FingerprintIndex":
@@ -201,10 +205,7 @@ class FingerprintIndex:
             number, added = self._snapshot.manifest.last_shard, list[ShardRecord]()
             for shard in other._snapshot.shards:
                 number += 1
-                place = self.folder / SHARDS / f"{number:06d}"
-                shutil.rmtree(place, ignore_errors=True)
-                shutil.copytree(shard.folder, place)
-                added.append(replace(shard.record, name=place.name))
+                added.append(copy_shard(shard, self.folder, number))
             self._commit(shards=(*self._snapshot.manifest.shards, *added), last_shard=number)
 
     def set_no_match(self, no_match: NoMatch) -> None:
@@ -212,7 +213,8 @@ class FingerprintIndex:
         with writer_lock(self.folder):
             self.reload()
             name = f"no_match-{self.generation + 1:06d}.npz"
-            no_match.save(self.folder / name)
+            with naming_disk_errors(self.folder / name):
+                no_match.save(self.folder / name)
             files = {
                 kept: record
                 for kept, record in self._snapshot.manifest.files.items()

@@ -3,14 +3,16 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from retrieval.index.files import IndexFileError
-from retrieval.index.fingerprint_files import SHARDS, ShardRecord, check_content, check_size, record_file
+from retrieval.files import append_array, save_array, sync_files
+from retrieval.index.files import IndexFileError, check_content, check_size, naming_disk_errors, record_file
+from retrieval.index.fingerprint_files import SHARDS, ShardRecord
 from retrieval.index.hash_table import Buckets, HashTable
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
@@ -50,7 +52,7 @@ class Shard:
         vectors = np.asarray(np.memmap(self.folder / _VECTORS, rows.dtype, "c", shape=shape))
         self.table = HashTable(projection, rows, vectors, Buckets(*arrays))
         self.track_names: list[str] = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
-        self.track_counts: np.ndarray = np.load(self.folder / _COUNTS)
+        self.track_counts: np.ndarray = np.load(self.folder / _COUNTS, allow_pickle=False)
         self.is_removed = np.zeros(len(self.track_names), dtype=bool)
         self.is_removed[list(record.removed)] = True
         # whether an item may be found; None where all may
@@ -113,7 +115,8 @@ class ShardWriter:
             codes: Codes of the entries of the hash table.
             positions: Positions of the entries' items, counted from the first of these items.
         """
-        np.ascontiguousarray(vectors, dtype=self._rows.dtype).tofile(self._file)
+        with naming_disk_errors(self._folder):
+            append_array(self._file, np.asarray(vectors, dtype=self._rows.dtype))
         self._codes.append(codes.astype(np.int32))
         self._positions.append((positions + self.num_items).astype(np.int32))
         self.num_items += len(vectors)
@@ -131,15 +134,15 @@ class ShardWriter:
         del codes, positions
         arrays = buckets.codes, buckets.starts, buckets.positions, buckets.rows
         for name, array in zip(_ARRAYS, arrays, strict=True):
-            np.save(self._folder / f"{name}.npy", array)
+            save_array(self._folder / f"{name}.npy", array)
         unsorted = self._folder / _UNSORTED
         vectors = np.memmap(unsorted, self._rows.dtype, "r", shape=(self.num_items, self._rows.width))
         with (self._folder / _VECTORS).open("wb") as file:
             for start in range(0, self.num_items, _COPIED_ITEMS):
-                vectors[buckets.items[start : start + _COPIED_ITEMS]].tofile(file)
+                append_array(file, vectors[buckets.items[start : start + _COPIED_ITEMS]])
         del vectors
         unsorted.unlink()
-        np.save(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
+        save_array(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
         (self._folder / _NAMES).write_text(json.dumps(self.track_names), encoding="utf-8")
 
 
@@ -154,6 +157,9 @@ def writing_shard(folder: Path, number: int, rows: VectorRows) -> Iterator[tuple
 
     Yields:
         What takes tracks in, and a list that on leaving gets the record for index.json, where there is one.
+
+    Raises:
+        IndexNotWritten: If the disk is full.
     """
     name = f"{number:06d}"
     partial = folder / SHARDS / f".{name}.new"
@@ -164,15 +170,37 @@ def writing_shard(folder: Path, number: int, rows: VectorRows) -> Iterator[tuple
     try:
         yield writer, records
         if writer.num_items:
-            writer.finish()
-            files = {path.name: record_file(path) for path in sorted(partial.iterdir())}
             place = folder / SHARDS / name
-            shutil.rmtree(place, ignore_errors=True)  # of a writer that died before it was listed
-            partial.replace(place)
+            with naming_disk_errors(place):
+                writer.finish()
+                sync_files(partial)
+                files = {path.name: record_file(path) for path in sorted(partial.iterdir())}
+                shutil.rmtree(place, ignore_errors=True)  # of a writer that died before it was listed
+                partial.replace(place)
             records.append(ShardRecord(name, writer.num_items, (), files))
     finally:
-        writer.close()
+        with suppress(OSError):  # of a full disk, which has been raised before
+            writer.close()
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def copy_shard(shard: Shard, folder: Path, number: int) -> ShardRecord:
+    """Copy a shard into another index and return the record for its index.json.
+
+    Args:
+        shard: What is copied.
+        folder: Of the other index.
+        number: Of the shard there.
+
+    Raises:
+        IndexNotWritten: If the disk is full.
+    """
+    place = folder / SHARDS / f"{number:06d}"
+    shutil.rmtree(place, ignore_errors=True)
+    with naming_disk_errors(place):
+        shutil.copytree(shard.folder, place)
+        sync_files(place)
+    return replace(shard.record, name=place.name)
 
 
 def tracks_in_batches(

@@ -8,12 +8,11 @@ import torch
 
 from retrieval.codes import BucketHash, ProductQuantizer, bucket_bits, load_coder
 from retrieval.index.coder import has_equal_state
-from retrieval.index.files import IndexFileError
+from retrieval.index.files import IndexFileError, check_content
 from retrieval.index.fingerprint_files import (
     MANIFEST,
     QUANTIZER,
     FingerprintManifest,
-    check_content,
     read_fingerprint_manifest,
 )
 from retrieval.index.fingerprint_shard import Shard

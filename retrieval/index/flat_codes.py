@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.files import save_faiss
 from retrieval.index.base import Index
 from retrieval.index.files import Manifest, read_faiss
 
@@ -129,7 +130,7 @@ class FlatCodesIndex(Index):
         return np.asarray(self._ids[found])
 
     def _write(self, folder: Path) -> None:
-        faiss.write_index(self.faiss_index, str(folder / self._faiss_file))
+        save_faiss(folder / self._faiss_file, self.faiss_index)
 
     @classmethod
     def _read(cls: type[FlatKind], folder: Path, manifest: Manifest) -> FlatKind:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrieval.codes import BinaryHash, encode_in_chunks
+from retrieval.files import save_faiss
 from retrieval.index.base import Index, Options
 from retrieval.index.coder import has_equal_state, read_coder, write_coder
 from retrieval.index.files import Manifest, read_faiss_binary
@@ -109,7 +110,7 @@ class HammingIndex(FlatCodesIndex):
 
     def _write(self, folder: Path) -> None:
         write_coder(self.coder, folder)
-        faiss.write_index_binary(self.faiss_index, str(folder / self._faiss_file))
+        save_faiss(folder / self._faiss_file, self.faiss_index)
 
     @classmethod
     def _read_empty(cls, folder: Path, manifest: Manifest) -> "HammingIndex":
