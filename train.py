@@ -11,10 +11,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "SLURM_JOB_ID" in os.environ:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
+from callbacks.atomic_file import FileNotWritten
 from datamodules import DatasetError
 from experiments.command import ConfigNotFound, EarmarkCli, run_command
 from experiments.run_folder import RunFolderError
+from experiments.wandb_mode import WandbRefused
+from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends.pretrained import WeightsError
+from lightning_modules.trusted_classes import UntrustedClass
 
 
 def main(arguments: Sequence[str] | None = None) -> EarmarkCli:
@@ -25,5 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> EarmarkCli:
 if __name__ == "__main__":
     try:
         main()
-    except (DatasetError, WeightsError, ConfigNotFound, RunFolderError) as error:
+    except (
+        CheckpointError, ConfigNotFound, DatasetError, FileNotWritten, RunFolderError, UntrustedClass, WandbRefused,
+        WeightsError,
+    ) as error:  # fmt: skip
         sys.exit(f"\nerror: {error}")

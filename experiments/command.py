@@ -10,14 +10,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import wandb
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -25,10 +26,15 @@ from callbacks.exact_resume import ExactResume
 from callbacks.preemption import Preemption
 from callbacks.slurm_job import num_restarts, slurm_job_id
 from callbacks.stop_signals import note_requeue_signal
+from experiments.checkpoint_files import CheckpointFiles
 from experiments.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
+from experiments.wandb_mode import WandbRefused, wandb_mode
+from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.trusted_classes import refuse_untrusted
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
 LAST = "last"  # name of the checkpoint that a run ends with
+_LIGHTNING = ("pytorch_lightning", "lightning_fabric")  # loggers, callbacks, plugins
 _PACKAGES = ("callbacks", "datamodules", "experiments", "lightning_modules", "retrieval")
 
 
@@ -54,9 +60,33 @@ class EarmarkCli(LightningCLI):
         parser.link_arguments("data.feature_dim", "model.init_args.input_dim", apply_on="instantiate")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and look at the checkpoint that is named: Lightning takes arguments of the model from it.
+
+        Raises:
+            CheckpointError: If it is damaged, holds code, or is something else.
+        """
+        super().parse_arguments(parser, args)
+        named = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
+        if named is not None and Path(named).is_file():
+            read_checkpoint(Path(named))
+
+    def instantiate_trainer(self, **arguments: Any) -> pl.Trainer:  # noqa: ANN401 - as Lightning has it
+        """Make the trainer, which writes and reads checkpoints in our way unless the config has another."""
+        given = self.config_init[self.subcommand].trainer.plugins or []
+        plugins = list(given) if isinstance(given, list) else [given]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(CheckpointFiles())
+        return super().instantiate_trainer(plugins=plugins, **arguments)
+
     def before_instantiate_classes(self) -> None:
-        """Give the run its folder, and send checkpoints and W&B files there."""
+        """Give the run its folder, and send checkpoints and W&B files there.
+
+        Raises:
+            UntrustedClass: If config or checkpoint names a class of a package that is not trusted.
+        """
         config = self.config[self.subcommand]
+        refuse_untrusted(config, "the config", _LIGHTNING)
         trainer = config.trainer
         if config.weights_only is None:
             config.weights_only = True  # Lightning's own default lets a checkpoint run code
@@ -162,6 +192,9 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
     Raises:
         ConfigNotFound: If a config is neither a file nor a name in configs/.
         SystemExit: If the command line is not understood, or asks for help.
+        CheckpointError: If a checkpoint can't be read or written.
+        UntrustedClass: If config or checkpoint names a class of a package that is not trusted.
+        WandbRefused: If W&B is reached and does not take the run.
     """
     if slurm_job_id() is not None:
         note_requeue_signal()
@@ -170,17 +203,23 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
     resolved = resolve_configs(given)
     if arguments is None:
         sys.argv[1:] = resolved  # processes that Lightning starts read it again
-    return EarmarkCli(
-        pl.LightningModule,
-        pl.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_callback=RunConfig,
-        auto_configure_optimizers=False,
-        parser_kwargs={"description": "Train and evaluate compact audio codes."},
-        args=None if arguments is None else resolved,
-    )
+    try:
+        return EarmarkCli(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=RunConfig,
+            auto_configure_optimizers=False,
+            parser_kwargs={"description": "Train and evaluate compact audio codes."},
+            args=None if arguments is None else resolved,
+        )
+    except wandb.errors.Error as error:
+        raise WandbRefused(
+            f"Expected W&B to take the run; it says: {error} Log in again with `wandb login`, or set "
+            "WANDB_MODE=offline and send the run later with `wandb sync`."
+        ) from error
 
 
 def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningDataModule:
@@ -193,6 +232,7 @@ def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningD
     Raises:
         ConfigNotFound: If there is no such config.
         ValueError: If an option of the data is not understood.
+        UntrustedClass: If the config names a class of a package that is not trusted.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
@@ -200,6 +240,7 @@ def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningD
     own = [argument for argument in _joined(arguments) if argument.startswith("--data.")]
     try:
         parsed = parser.parse_args([f"--config={find_config(data_config)}", *own])
+        refuse_untrusted(parsed, data_config)
     except ArgumentError as error:
         raise ValueError(f"Expected options of {data_config}; got {' '.join(own)}: {error}") from error
     datamodule: pl.LightningDataModule = parser.instantiate_classes(parsed).data
@@ -250,11 +291,6 @@ def show_messages() -> None:
         logger.setLevel(level)
 
 
-def wandb_mode() -> Literal["offline"] | None:
-    """Return `offline` unless the user chose a mode or is logged in; None leaves the choice to W&B."""
-    return None if "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False) else "offline"
-
-
 def _joined(arguments: Sequence[str]) -> list[str]:
     """Write `--option value` as `--option=value`."""
     joined: list[str] = []
@@ -270,6 +306,7 @@ def _place_wandb_run(init_args: Namespace, folder: Path, subcommand: str) -> Non
     for name, value in (("save_dir", str(folder)), ("job_type", subcommand)):
         if getattr(init_args, name, None) in (None, "."):
             setattr(init_args, name, value)
-    if wandb_mode() is not None:
-        init_args.mode = wandb_mode()
+    mode = wandb_mode()
+    if mode is not None:
+        init_args.mode = mode
     folder.mkdir(parents=True, exist_ok=True)

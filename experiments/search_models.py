@@ -6,23 +6,21 @@ which is looked for beside the checkpoint, one folder up, and in runs/ for what 
 
 import hashlib
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
 from experiments.command import find_config
-from lightning_modules import Fingerprinter, FlowHash, FrozenFingerprinter
+from lightning_modules import Fingerprinter, FlowHash, FrozenFingerprinter, checkpoints
+from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import FrontEnd
 from lightning_modules.frontends.pretrained import weights_checksum
+from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted
 
 POOLED = "pooled"
 _POOLED_CONFIG = "fingerprinter_pooled.yaml"
@@ -96,7 +94,7 @@ def load_fingerprinter(record: ModelRecord) -> Fingerprinter:
     """Return a fingerprinter in evaluation mode, without gradients.
 
     Raises:
-        SearchError: If the checkpoint is of something else.
+        SearchError: If the checkpoint is of something else, or names a class of a package that is not trusted.
     """
     if record.name == POOLED:
         model: nn.Module = make_model(_pooled_section(), {}).eval().requires_grad_(requires_grad=False)
@@ -108,7 +106,10 @@ def load_fingerprinter(record: ModelRecord) -> Fingerprinter:
                 "one with `python train.py fit --config fingerprinter_small.yaml`; the checkpoint of a hash goes with "
                 "--hash, that of a sound-event model with --model."
             )
-        model = FrozenFingerprinter(record.name).fingerprinter
+        try:
+            model = FrozenFingerprinter(record.name).fingerprinter
+        except (CheckpointError, UntrustedClass) as error:
+            raise SearchError(str(error)) from error
     assert isinstance(model, Fingerprinter)
     return model
 
@@ -135,19 +136,10 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     Raises:
         SearchError: If it is something else.
     """
-    if not zipfile.is_zipfile(path):
-        raise SearchError(
-            f"{path}: expected a checkpoint of train.py, found something else. Copy it again, or name another."
-        )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise SearchError(
-            f"{path}: expected a checkpoint of train.py, found a damaged one ({type(error).__name__}). Copy it again."
-        ) from error
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise SearchError(f"{path}: expected a checkpoint of train.py, found no state_dict in it. Name another.")
-    return content
+        return checkpoints.read_checkpoint(path)
+    except CheckpointError as error:
+        raise SearchError(str(error)) from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -237,16 +229,14 @@ def make_part(base: type, name: str, section: Mapping[str, Any]) -> object:
         section: `class_path` and `init_args`.
 
     Raises:
-        SearchError: If it can't be made.
+        SearchError: If it can't be made, or names a class of a package that is not trusted.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(base, name)
     try:
-        return parser.instantiate_classes(parser.parse_object({name: dict(section)}))[name]
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise SearchError(
-            f"Expected a config whose {name} can be made, it can't: {error} Name the run's own with --config."
-        ) from error
+        return make_trusted(base, name, section, "the run's config")
+    except UntrustedClass as error:
+        raise SearchError(str(error)) from error
+    except UnusableConfig as error:
+        raise SearchError(f"{error} Name the run's own with --config.") from error
 
 
 def _pooled_section() -> dict[str, Any]:

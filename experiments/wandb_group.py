@@ -6,11 +6,11 @@ from pathlib import Path
 
 import wandb
 
-from experiments.command import wandb_mode
 from experiments.llar import Curves
 from experiments.search_complexity import ComplexityMeasurement
 from experiments.study_table import StudyTable
 from experiments.summary import Row
+from experiments.wandb_mode import wandb_mode
 
 PROJECT = "earmark"
 _STEPS = {"fig2": "label_fraction", "fig3": "R"}

@@ -47,8 +47,8 @@ class Fingerprinter(pl.LightningModule):
     found by exact search; of one longer than a segment the first segment counts. After a test, `fingerprint_outputs`
     holds what reports need.
 
-    A checkpoint of a run of the command line holds its config, so that `load_from_checkpoint(file, weights_only=True)`
-    needs nothing else; one of a module made otherwise wants the arguments that are objects.
+    A checkpoint of a run of the command line holds its config, so that `checkpoints.load_module` needs nothing else;
+    one of a module made otherwise wants the arguments that are objects.
 
     Args:
         frontend: Waveform -> frames.

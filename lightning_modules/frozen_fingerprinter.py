@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lightning_modules.checkpoints import load_module
 from lightning_modules.fingerprinter import Fingerprinter
 from lightning_modules.frontends.pretrained import WeightsMissing, weights_checksum
 
@@ -31,9 +32,11 @@ class FrozenFingerprinter(nn.Module):
 
         Raises:
             WeightsMissing: If there is no such file.
+            CheckpointError: If it is damaged, or of something else.
+            UntrustedClass: If it names a class of a package that is not trusted.
         """
         self.prepare()
-        loaded = Fingerprinter.load_from_checkpoint(self.checkpoint, map_location=self._device, weights_only=True)
+        loaded = load_module(Path(self.checkpoint), Fingerprinter, self._device)
         return loaded.eval().requires_grad_(requires_grad=False)
 
     @cached_property
