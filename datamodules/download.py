@@ -1,10 +1,12 @@
 """Fetch an archive, verify it, unpack it; nothing silently."""
 
+import glob
 import gzip
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -64,6 +66,8 @@ def fetch_archive(archive: Archive, destination: Path, how_to_name: str) -> None
     with FileLock(destination.with_name(f"{destination.name}.lock")):
         if destination.exists():
             return
+        for left in destination.parent.glob(f".{glob.escape(destination.name)}.*.partial"):
+            shutil.rmtree(left, ignore_errors=True)  # of a killed process: nobody else unpacks under the lock
         suffix = next((suffix for suffix in (".zip", ".tar.gz") if archive.url.endswith(suffix)), ".part")
         file = destination.with_name(f"{destination.name}{suffix}")
         _logger.warning(
@@ -113,24 +117,27 @@ def unpack_zip(path: Path, top_folder: str, destination: Path) -> None:
     """Unpack what lies under `top_folder` as `destination`, which appears only when complete.
 
     Raises:
-        UnsafeArchive: If a member lies outside `top_folder`, leaves it, or is a link.
+        UnsafeArchive: If a member lies outside `top_folder`, leaves it, or is a link or device.
         ChecksumMismatch: If it is damaged.
+        DatasetMissing: If the disk is full.
     """
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_unsafe_members(archive, path, top_folder)
             damaged = archive.testzip()
-            if damaged is None:
-                archive.extractall(partial)
-    except (zipfile.BadZipFile, zlib.error) as error:
+            if damaged is not None:
+                raise ChecksumMismatch(f"{path}: member {damaged} is damaged. Delete the file and try again.")
+            archive.extractall(partial)
+        (partial / top_folder).replace(destination)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ChecksumMismatch(
             f"{path}: expected a whole zip file, found it damaged ({error}). Delete the file and try again."
         ) from error
-    if damaged is not None:
-        raise ChecksumMismatch(f"{path}: member {damaged} is damaged. Delete the file and try again.")
-    (partial / top_folder).replace(destination)
-    shutil.rmtree(partial)
+    except OSError as error:
+        raise _not_unpacked(path, destination, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def unpack_tar(path: Path, destination: Path) -> None:
@@ -139,10 +146,11 @@ def unpack_tar(path: Path, destination: Path) -> None:
     Raises:
         UnsafeArchive: If a member would be written elsewhere, or is neither a file nor a folder.
         ChecksumMismatch: If it is damaged.
+        DatasetMissing: If the disk is full.
     """
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    partial.mkdir()
     try:
+        partial.mkdir()
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 _write_member(archive, member, path, partial)
@@ -151,6 +159,8 @@ def unpack_tar(path: Path, destination: Path) -> None:
         raise ChecksumMismatch(
             f"{path}: expected a whole .tar.gz file, found it damaged ({error}). Delete the file and try again."
         ) from error
+    except OSError as error:
+        raise _not_unpacked(path, destination, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -173,13 +183,21 @@ def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path,
 def _refuse_unsafe_members(archive: zipfile.ZipFile, path: Path, top_folder: str) -> None:
     for member in archive.infolist():
         parts = Path(member.filename).parts
-        is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+        kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was made on Windows
+        is_special = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
         in_folder = bool(parts) and parts[0] in (top_folder, _FINDER_FOLDER) and ".." not in parts
-        if not in_folder or Path(member.filename).is_absolute() or is_link:
+        if not in_folder or Path(member.filename).is_absolute() or is_special:
             raise UnsafeArchive(
                 f"{path}: expected every member inside {top_folder}/, found {member.filename!r}. Delete the "
                 "file; don't unpack it."
             )
+
+
+def _not_unpacked(path: Path, destination: Path, error: OSError) -> DatasetMissing:
+    return DatasetMissing(
+        f"{destination}: expected to unpack {path} there, found {error}. Make room or name another disk, then run the "
+        "command again; the archive is kept and not fetched again."
+    )
 
 
 def _size(archive: Archive) -> str:
@@ -187,6 +205,8 @@ def _size(archive: Archive) -> str:
 
 
 def _download(archive: Archive, file: Path, destination: Path, how_to_name: str) -> None:
+    for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):
+        left.unlink()  # of a killed process: nobody else fetches under the lock
     try:
         torch.hub.download_url_to_file(archive.url, str(file))
     except OSError as error:

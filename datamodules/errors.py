@@ -4,6 +4,11 @@
 class DatasetError(RuntimeError):
     """A corpus can't be used as it is."""
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        # torch raises what a worker process raised anew, with the worker's traceback before the message
+        return text.rpartition(f"{type(self).__qualname__}: ")[2].rstrip() if text.startswith("Caught ") else text
+
 
 class DatasetMissing(DatasetError):
     """The corpus, or a part of it, is not where it was looked for."""

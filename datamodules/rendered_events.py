@@ -5,6 +5,8 @@ works, nothing about real sound.
 """
 
 import csv
+import glob
+import io
 import logging
 import os
 import shutil
@@ -16,7 +18,7 @@ from rich.progress import track
 from torch import nn
 
 from datamodules.base import OnBadAudio, TrainOn
-from datamodules.errors import SplitError
+from datamodules.errors import DatasetMissing, SplitError
 from datamodules.esc50 import Esc50
 from datamodules.event_synthesis import EVENTS, render_event
 
@@ -97,6 +99,8 @@ class RenderedEvents(Esc50):
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root.with_name(f"{self.root.name}.lock")):
             if not self._table_path.is_file():
+                for left in self.root.parent.glob(f".{glob.escape(self.root.name)}.*.partial"):
+                    shutil.rmtree(left, ignore_errors=True)  # of a killed process: nobody else renders under the lock
                 _logger.info("Rendering %d sound events into %s", self.clips_per_class * len(EVENTS), self.root)
                 render_corpus(self.root, self.clips_per_class, self.render_seed)
 
@@ -108,11 +112,27 @@ def render_corpus(root: Path, clips_per_class: int, seed: int) -> None:
         root: Folder to make.
         clips_per_class: Clips of each class, a multiple of 10.
         seed: Seed of every sound.
+
+    Raises:
+        DatasetMissing: If the disk is full.
     """
     partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "audio").mkdir(parents=True)
-    (partial / "meta").mkdir()
+    try:
+        _render(partial, clips_per_class, seed)
+        partial.replace(root)
+    except OSError as error:
+        raise DatasetMissing(
+            f"{root}: expected to render the corpus there, found {error}. Make room or name another disk with "
+            "--data.root, then run the command again."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _render(folder: Path, clips_per_class: int, seed: int) -> None:
+    (folder / "audio").mkdir(parents=True)
+    (folder / "meta").mkdir()
     rows = []
     num_recordings = clips_per_class // len(_TAKES)
     jobs = [(event, number) for event in EVENTS for number in range(num_recordings)]
@@ -122,10 +142,11 @@ def render_corpus(root: Path, clips_per_class: int, seed: int) -> None:
         for take_number, take in enumerate(_TAKES):
             name = f"{fold}-{source}-{take}-{event.target}.wav"
             waveform = render_event(event, SAMPLE_RATE_HZ, CLIP_SECONDS, (seed, event.target, number), take_number)
-            soundfile.write(partial / "audio" / name, waveform, SAMPLE_RATE_HZ, subtype="PCM_16")
+            content = io.BytesIO()  # of a full disk, libsndfile says nothing that can be told from other errors
+            soundfile.write(content, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+            (folder / "audio" / name).write_bytes(content.getbuffer())
             rows.append([name, fold, event.target, event.name, event.in_esc10, source, take])
-    with (partial / "meta" / "esc50.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "meta" / "esc50.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["filename", "fold", "target", "category", "esc10", "src_file", "take"])
         writer.writerows(sorted(rows))
-    partial.replace(root)

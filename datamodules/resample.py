@@ -40,6 +40,12 @@ def read_part(path: Path, sample_rate_hz: int, start: int, stop: int) -> np.ndar
     Raises:
         AudioFileError: If the file can't be read there.
     """
+    if not path.is_file():
+        raise AudioFileError(
+            f"{path}: expected the file that was there before, found none: its corpus was moved, or its disk is gone. "
+            "Bring it back, and a fit goes on from its last checkpoint with --ckpt_path PATH; or decode the corpus once "
+            "with --data.cache true, after which it may go."
+        )
     try:
         with soundfile.SoundFile(path) as file:
             divisor = math.gcd(file.samplerate, sample_rate_hz)

@@ -159,8 +159,11 @@ def convert_weights(release: Release, source: Path, destination: Path) -> None:
     state = read_weights(release, source)
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
-    partial.replace(destination)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
+        partial.replace(destination)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def convert_from_command_line(release: Release) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import retrieval.codes
 from retrieval.codes.base import Coder
@@ -25,6 +25,9 @@ def save_coder(coder: Coder, path: Path) -> None:
     Args:
         coder: Fitted or not; on any device.
         path: File to write, usually `*.safetensors`; its folder is made if it is not there.
+
+    Raises:
+        OSError: If it can't be written.
     """
     description = {"version": FORMAT_VERSION, "coder": type(coder).__name__, "options": coder.options()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +35,7 @@ def save_coder(coder: Coder, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: tensor.detach().contiguous() for name, tensor in coder.state_dict().items()}
     try:
-        save_file(tensors, temporary, metadata={"coder": json.dumps(description)})
+        temporary.write_bytes(save(tensors, metadata={"coder": json.dumps(description)}))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from datamodules.download import Archive, fetch_archive, unpack_tar, unpack_zip, verify_file
 from datamodules.errors import ChecksumMismatch, DatasetMissing, UnsafeArchive
+from tests.faults import limited_file_size
 
 TOP = "corpus-master"
 CONTENT = bytes(range(256)) * 20
@@ -127,10 +129,11 @@ def test_what_finder_adds_is_dropped(tmp_path: Path) -> None:
     assert _names(tmp_path) == {"release.zip", "tiny/a"}
 
 
-def test_link_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
+def test_link_or_device_is_refused(tmp_path: Path, kind: int) -> None:
     link = zipfile.ZipInfo(f"{TOP}/audio")
     link.create_system = 3
-    link.external_attr = 0o120777 << 16
+    link.external_attr = (kind | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "release.zip", "w") as archive:
         archive.writestr(link, "/etc")
     with pytest.raises(UnsafeArchive, match="corpus-master/audio"):
@@ -205,7 +208,9 @@ def test_tar_member_that_leaves_the_folder_is_refused(tmp_path: Path, name: str)
     assert _names(tmp_path) == {"release.tar.gz"}
 
 
-@pytest.mark.parametrize("type_", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize(
+    "type_", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
+)
 def test_tar_member_that_is_no_file_is_refused(tmp_path: Path, type_: bytes) -> None:
     source = _tar(tmp_path / "release.tar.gz", {"audio": b""}, type_)
     with pytest.raises(UnsafeArchive, match="found 'audio'"):
@@ -220,3 +225,35 @@ def test_tar_file_that_is_cut_or_none_is_refused(tmp_path: Path, keep: int) -> N
     with pytest.raises(ChecksumMismatch, match=r"whole \.tar\.gz file, found it damaged"):
         unpack_tar(source, tmp_path / "data")
     assert _names(tmp_path) == {"release.tar.gz"}
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_a_full_disk_keeps_the_archive_and_nothing_else(tmp_path: Path, suffix: str) -> None:
+    destination = tmp_path / "data" / "tiny"
+    destination.parent.mkdir()
+    (tmp_path / "data" / ".tiny.123.partial").mkdir()  # of a killed process
+    (tmp_path / "data" / ".tiny.123.partial" / "a").write_bytes(CONTENT)
+    members = {f"{TOP}/a": b"1", f"{TOP}/b": bytes(100_000)}
+    make = {".zip": lambda path, content: _zip(path, content, zipfile.ZIP_DEFLATED), ".tar.gz": _tar}[suffix]
+    source = make(tmp_path / f"release{suffix}", members)
+    archive = dataclasses.replace(_archive(source), top_folder=TOP if suffix == ".zip" else "")
+    with (
+        limited_file_size(50_000),
+        pytest.raises(DatasetMissing, match=r"expected to unpack .*, found") as caught,
+    ):
+        fetch_archive(archive, destination, "--data.root DIR")
+    assert "Make room or name another disk" in str(caught.value)
+    assert _names(destination.parent) - {"tiny.lock"} == {f"tiny{suffix}"}
+    assert not list(destination.parent.glob(".*"))
+    fetch_archive(dataclasses.replace(archive, url=f"file:///nowhere{suffix}"), destination, "--data.root DIR")
+    assert len(list(destination.rglob("b"))) == 1
+    assert not (destination.parent / f"tiny{suffix}").exists()
+
+
+def test_a_full_disk_while_fetching_leaves_nothing(tmp_path: Path) -> None:
+    source = _zip(tmp_path / "release.zip", {f"{TOP}/b": bytes(100_000)})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tiny.zip.0123abcd.partial").write_bytes(CONTENT)  # of a killed process
+    with limited_file_size(50_000), pytest.raises(DatasetMissing, match=r"can't be fetched \(.*too large"):
+        fetch_archive(_archive(source), tmp_path / "data" / "tiny", "--data.root DIR")
+    assert _names(tmp_path / "data") == {"tiny.lock"}

@@ -9,11 +9,12 @@ import pytest
 import soundfile
 
 from datamodules import RenderedEvents, rendered_events
-from datamodules.errors import SplitError
+from datamodules.errors import DatasetMissing, SplitError
 from datamodules.esc50 import SUPERCLASSES
 from datamodules.event_synthesis import EVENTS, render_event
 from datamodules.rendered_events import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
 from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.faults import limited_file_size
 
 CLIPS_PER_CLASS = 10
 
@@ -124,3 +125,9 @@ def test_a_killed_rendering_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest
 def test_unbalanced_count_is_refused(tmp_path: Path, clips_per_class: int) -> None:
     with pytest.raises(SplitError, match=f"multiple of 10 .* got {clips_per_class}"):
         RenderedEvents(CountingFrontEnd(), str(tmp_path), clips_per_class=clips_per_class)
+
+
+def test_a_full_disk_leaves_no_half_corpus(tmp_path: Path) -> None:
+    with limited_file_size(100_000), pytest.raises(DatasetMissing, match="expected to render the corpus there, found"):
+        render_corpus(tmp_path / "corpus", 10, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,13 @@
 """What is streamed is what the store holds, to a step of 16 bits."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.errors import AudioFileError
 from datamodules.pcm_store import open_or_make_store
@@ -55,3 +58,34 @@ def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(AudioFileError, match="cache true"):
         streamed.read(0, 0, np.empty(100, np.float32))
+
+
+class Passages(IterableDataset[torch.Tensor]):
+    """Reads a track from its start on, a tenth of a second at a time."""
+
+    def __init__(self, audio: StreamedAudio) -> None:
+        self.audio = audio
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for start in range(0, int(self.audio.lengths[0]), RATE_HZ // 10):
+            out = np.empty(RATE_HZ // 10, np.float32)
+            self.audio.read(0, start, out)
+            yield torch.from_numpy(out)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_corpus_that_disappears_in_an_epoch_is_told_in_one_line(tmp_path: Path, num_workers: int) -> None:
+    path = tmp_path / "corpus" / "a.wav"
+    path.parent.mkdir()
+    soundfile.write(path, make_music(4.0, RATE_HZ, 0), RATE_HZ)
+    loader = DataLoader(Passages(StreamedAudio([path], RATE_HZ, "raise")), 2, num_workers=num_workers)
+    batches = iter(loader)
+    next(batches)
+    path.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(AudioFileError) as caught:
+        list(batches)
+    assert str(caught.value).startswith(f"{path}: expected the file that was there before, found none")
+    assert "--ckpt_path" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "elsewhere").rename(path.parent)
+    assert len(list(loader)) == 20
