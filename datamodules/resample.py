@@ -43,8 +43,8 @@ def read_part(path: Path, sample_rate_hz: int, start: int, stop: int) -> np.ndar
     if not path.is_file():
         raise AudioFileError(
             f"{path}: expected the file that was there before, found none: its corpus was moved, or its disk is gone. "
-            "Bring it back, and a fit goes on from its last checkpoint with --ckpt_path PATH; or decode the corpus once "
-            "with --data.cache true, after which it may go."
+            "Bring it back: a fit goes on from its last checkpoint with --ckpt_path PATH. A corpus decoded once, "
+            "with --data.cache true, is needed no more."
         )
     try:
         with soundfile.SoundFile(path) as file:
