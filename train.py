@@ -1,5 +1,6 @@
 """Train, validate, test and apply models: python train.py fit --config dqn.yaml."""
 
+import errno
 import os
 import signal
 import sys
@@ -34,3 +35,10 @@ if __name__ == "__main__":
         WeightsError,
     ) as error:  # fmt: skip
         sys.exit(f"\nerror: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(
+            f"\nerror: expected room on the disk, found {error}. Make room; a fit goes on from its last checkpoint "
+            "with --ckpt_path PATH."
+        )

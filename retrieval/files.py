@@ -48,7 +48,7 @@ def save_faiss(path: Path, index: Any) -> None:  # noqa: ANN401 - faiss's types 
     """
     write = faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index
     with path.open("wb") as file:
-        write(index, faiss.PyCallbackIOWriter(file.write))
+        write(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
 
 def sync_files(folder: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path, is_f
     assert len(text.read_text()) == 2000
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
 def test_errors_at_the_very_end_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "file"
     write_text(path, "earlier")
@@ -42,7 +42,7 @@ def test_errors_at_the_very_end_count_too(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), refuse)
+    monkeypatch.setattr(call, refuse)
     with pytest.raises(FileNotWritten, match="No space left on device"):
         write_text(path, "later")
     assert path.read_text() == "earlier"

@@ -234,8 +234,11 @@ def test_a_full_disk_keeps_the_archive_and_nothing_else(tmp_path: Path, suffix: 
     (tmp_path / "data" / ".tiny.123.partial").mkdir()  # of a killed process
     (tmp_path / "data" / ".tiny.123.partial" / "a").write_bytes(CONTENT)
     members = {f"{TOP}/a": b"1", f"{TOP}/b": bytes(100_000)}
-    make = {".zip": lambda path, content: _zip(path, content, zipfile.ZIP_DEFLATED), ".tar.gz": _tar}[suffix]
-    source = make(tmp_path / f"release{suffix}", members)
+    source = tmp_path / f"release{suffix}"
+    if suffix == ".zip":
+        _zip(source, members, zipfile.ZIP_DEFLATED)
+    else:
+        _tar(source, members)
     archive = dataclasses.replace(_archive(source), top_folder=TOP if suffix == ".zip" else "")
     with (
         limited_file_size(50_000),

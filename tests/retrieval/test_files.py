@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -45,12 +46,10 @@ def test_an_array_that_does_not_fit_is_an_error(tmp_path: Path, num_missing: int
 @pytest.mark.parametrize("is_binary", [False, True])
 def test_a_faiss_index_that_does_not_fit_is_an_error(tmp_path: Path, num_missing: int, is_binary: bool) -> None:
     generator = np.random.default_rng(0)
-    if is_binary:
-        index = faiss.IndexBinaryFlat(64)
-        index.add(generator.integers(0, 256, (1001, 8), np.uint8))
-    else:
-        index = faiss.IndexFlatL2(16)
-        index.add(generator.random((1001, 16), np.float32))
+    index: Any = faiss.IndexBinaryFlat(64) if is_binary else faiss.IndexFlatL2(16)
+    index.add(
+        generator.integers(0, 256, (1001, 8), np.uint8) if is_binary else generator.random((1001, 16), np.float32)
+    )
     path = tmp_path / "index"
     save_faiss(path, index)
     read = faiss.read_index_binary if is_binary else faiss.read_index
