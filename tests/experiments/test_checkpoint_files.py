@@ -9,7 +9,7 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import train
 from experiments.checkpoint_files import CheckpointFiles
@@ -28,8 +28,8 @@ class Learner(pl.LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(10_000))
         self.growth = 0
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        return (self.weight - batch).square().mean()
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return (self.weight - batch[0]).square().mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1.0)
@@ -43,7 +43,7 @@ def fit(folder: Path, num_epochs: int, resumed: str | None = None) -> pl.Trainer
         max_epochs=num_epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         plugins=[CheckpointFiles()], callbacks=[ModelCheckpoint(folder, "last", save_on_train_epoch_end=True)],
     )  # fmt: skip
-    trainer.fit(Learner(), DataLoader(torch.ones(2, 1)), ckpt_path=resumed, weights_only=True)
+    trainer.fit(Learner(), DataLoader(TensorDataset(torch.ones(2, 1))), ckpt_path=resumed, weights_only=True)
     return trainer
 
 

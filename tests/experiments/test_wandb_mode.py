@@ -50,7 +50,7 @@ def test_a_run_that_cannot_be_sent_is_kept_and_the_user_told(
     monkeypatch.setenv("WANDB_BASE_URL", NOBODY)
     if chosen is not None:
         monkeypatch.setenv("WANDB_MODE", chosen)
-    arguments = Namespace(save_dir=".", job_type=None)
+    arguments = Namespace(save_dir=".", job_type=None)  # type: ignore[no-untyped-call]
     _place_wandb_run(arguments, tmp_path / "run", "fit")
     assert arguments.mode == "offline"
     assert arguments.save_dir == str(tmp_path / "run")

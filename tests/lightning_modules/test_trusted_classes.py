@@ -55,15 +55,15 @@ def test_every_config_of_ours_is_trusted(config: Path) -> None:
 )
 @pytest.mark.parametrize("place", ["section", "part", "network", "list"])
 def test_a_strangers_class_is_refused_at_any_depth(name: str, place: str) -> None:
-    named = {"class_path": name, "init_args": {"args": "touch ran"}}
-    section = {
+    named: dict[str, object] = {"class_path": name, "init_args": {"args": "touch ran"}}
+    sections: dict[str, dict[str, object]] = {
         "section": named,
         "part": holder(part=named),
         "network": holder(network=named),
         "list": {"init_args": {"parts": [{"inner": (named,)}]}, "class_path": f"{Holder.__module__}.Holder"},
-    }[place]
+    }
     with pytest.raises(UntrustedClass) as caught:
-        make_trusted(nn.Module, "model", section, "strange.yaml")
+        make_trusted(nn.Module, "model", sections[place], "strange.yaml")
     assert f"found {name}, which" in str(caught.value)
     assert "set EARMARK_TRUSTED_PACKAGES=" in str(caught.value)
 
@@ -88,7 +88,7 @@ def test_ours_torchs_and_the_users_are_made(monkeypatch: pytest.MonkeyPatch) -> 
     made = make_trusted(nn.Module, "model", section, "config.yaml")
     assert isinstance(made, Holder)
     assert isinstance(made.part, nn.Identity)
-    assert made.network.weight.shape == (3, 2)  # type: ignore[union-attr]
+    assert made.network.weight.shape == (3, 2)
     monkeypatch.delenv("EARMARK_TRUSTED_PACKAGES")
     with pytest.raises(UntrustedClass, match="set EARMARK_TRUSTED_PACKAGES=tests"):
         make_trusted(nn.Module, "model", section, "config.yaml")
