@@ -22,6 +22,7 @@ from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
 from rich.logging import RichHandler
 
+from callbacks.atomic_file import write_file
 from callbacks.exact_resume import ExactResume
 from callbacks.preemption import Preemption
 from callbacks.slurm_job import num_restarts, slurm_job_id
@@ -178,7 +179,10 @@ class RunConfig(SaveConfigCallback):
         self.already_saved = True
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, folder / "config.yaml", overwrite=True, multifile=False)
+        write_file(
+            folder / "config.yaml",
+            lambda temporary: self.parser.save(self.config, temporary, overwrite=True, multifile=False),
+        )
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config.as_dict())
 

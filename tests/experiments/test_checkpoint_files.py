@@ -8,12 +8,14 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import train
+from callbacks.atomic_file import FileNotWritten
 from experiments.checkpoint_files import CheckpointFiles
-from experiments.command import find_config
+from experiments.command import RunConfig, find_config
 from lightning_modules.checkpoints import CheckpointError, read_checkpoint
 from lightning_modules.trusted_classes import UntrustedClass
 from tests.faults import cut, limited_file_size, names, small_disk
@@ -123,3 +125,18 @@ def test_the_command_makes_no_strangers_objects(in_tmp: Path, section: str, name
 class Stranger(pl.Callback):
     def __init__(self) -> None:
         raise AssertionError("was made")
+
+
+def test_a_full_disk_leaves_no_half_config(tmp_path: Path) -> None:
+    parser = LightningArgumentParser()
+    parser.add_argument("--name", type=str)
+    trainer = pl.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_checkpointing=False)
+
+    def write(name: str) -> None:
+        RunConfig(parser, parser.parse_args([f"--name={name}"])).setup(trainer, Learner(), "fit")
+
+    write("earlier")
+    with limited_file_size(1500), pytest.raises(FileNotWritten, match=r"config\.yaml: expected to write it whole"):
+        write("x" * 2000)
+    assert names(tmp_path) == {"config.yaml"}
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["name"] == "earlier"
