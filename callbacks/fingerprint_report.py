@@ -15,6 +15,7 @@ from rich.table import Table
 
 from callbacks.atomic_file import write_csv, write_file
 from callbacks.protocols import FingerprintModel, NamedData
+from callbacks.query_scores import write_query_scores
 from retrieval.metrics import ConditionHits, HitShare
 from retrieval.outputs import FingerprintOutputs
 
@@ -32,9 +33,10 @@ class FingerprintReport(pl.Callback):
 
     Prints a table, writes into `<run folder>/report`, and logs the same to W&B where that is a logger:
 
-        hits.csv   shares of queries of each condition with 95 % intervals: found within 50 ms, found in the right
-                   track, and both again for queries whose passage occurs once in its track
-        hits.png   the same as bars
+        hits.csv      shares of queries of each condition with 95 % intervals: found within 50 ms, found in the right
+                      track, and both again for queries whose passage occurs once in its track
+        hits.png      the same as bars
+        queries.csv   whether each query was found within 50 ms, and in the right track: 1 or 0
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -62,6 +64,14 @@ class FingerprintReport(pl.Callback):
         rows = _to_rows(outputs.hits, model.method_name, data_name)
         folder = Path(trainer.default_root_dir) / "report"
         write_csv(folder / "hits.csv", rows)
+        conditions = [outputs.hits[position].condition for position in outputs.condition.tolist()]
+        queries = [
+            f"{number}, {condition}"
+            for number, condition in zip(outputs.queries.item_index.tolist(), conditions, strict=True)
+        ]
+        write_query_scores(
+            folder, queries, {"top1": outputs.is_localised.double(), "track": outputs.is_in_track.double()}
+        )
         figure = draw_hits(outputs.hits, f"{model.method_name}, {data_name}")
         write_file(folder / "hits.png", partial(figure.savefig, format="png", dpi=120))
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]

@@ -40,6 +40,7 @@ from callbacks.presence_tables import (
     to_dicts,
 )
 from callbacks.protocols import Corpus, HasQueriesAndItems, PairwiseModel
+from callbacks.query_scores import write_query_scores
 from callbacks.sample_pairs import SamplePair, compare_sample, name_labels
 from callbacks.spread import spread_over_labels
 from retrieval.metrics import LevelScoring
@@ -74,6 +75,7 @@ class PresenceReport(pl.Callback):
     queries and what they retrieved to listen to:
 
         results.csv, .json       mAP_s@K with 95 % intervals over queries, a row for each method, subset, s and K
+        queries.csv              AP_s@K of each query
         presence_accuracy.csv    how often the situation (both, neither, one) is told right, and how often it would be
                                  by the same answer for all pairs
         first_stage.csv          mAP_s@K where only items of nearest embedding are compared; not where the model
@@ -131,6 +133,9 @@ class PresenceReport(pl.Callback):
         results = _measure(model, outputs, corpus)
         folder = Path(trainer.default_root_dir) / "report"
         _write_results(folder, results)
+        queries = [corpus.items[int(index)].name for index in outputs.queries.item_index]
+        by_metric = {f"mAP_{s}@{k}": values for (s, k), values in outputs.scores.average_precision.items()}
+        write_query_scores(folder, queries, by_metric)
         with evaluating(pl_module):
             pairs = compare_sample(model, outputs, cast(HasQueriesAndItems, datamodule), self.num_pairs)
         pictures = []

@@ -16,6 +16,7 @@ from callbacks.baselines import score_exact, score_product_quantization
 from callbacks.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
 from callbacks.heard_clips import HeardClip, HeardQuery, lay_out_heard
 from callbacks.protocols import CodedModel, Corpus, SearchedModel
+from callbacks.query_scores import write_query_scores
 from callbacks.spread import spread_over_classes
 from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
@@ -28,9 +29,9 @@ class RetrievalReport(pl.Callback):
     """After a test, compare the model with search by its input features, unlearned.
 
     The baselines are exact cosine search and, beside a product quantizer, PQ of the features, plain and of unit length,
-    with as many bits and codewords. Writes `results.csv`, `results.json` and
-    figures into `<run folder>/report`; with a W&B logger, logs the same table and figures, a table of queries with
-    their nearest items to listen to, and the confusion of nearest neighbours.
+    with as many bits and codewords. Writes `results.csv`, `results.json`, the average precision of each query
+    (`queries.csv`) and figures into `<run folder>/report`; with a W&B logger, logs the same table and figures, a table
+    of queries with their nearest items to listen to, and the confusion of nearest neighbours.
 
     Args:
         num_heard_queries: Queries in the table to listen to, spread over the classes.
@@ -70,6 +71,8 @@ class RetrievalReport(pl.Callback):
         folder = Path(trainer.default_root_dir) / "report"
         folder.mkdir(parents=True, exist_ok=True)
         write_results(folder, scores, corpus.data_name, coder.num_bits if coder else _FLOAT_BITS * embedding_dim)
+        queries = [corpus.items[int(index)].name for index in outputs.queries.item_index]
+        write_query_scores(folder, queries, {"mAP": outputs.scores.average_precision})
         drawn = self._draw(folder, outputs, scores, corpus) if self.figures else []
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         for logger in loggers:

@@ -7,6 +7,7 @@ import torch
 
 from callbacks import FingerprintReport
 from callbacks.fingerprint_report import draw_hits
+from callbacks.query_scores import read_query_scores
 from retrieval.metrics import hits_by_condition
 from retrieval.outputs import FingerprintedSegments, FingerprintOutputs
 
@@ -45,6 +46,10 @@ def test_shares_are_written_and_printed(tmp_path: Path, capsys: pytest.CaptureFi
     assert [row["track_num_queries"] for row in rows] == ["2", "2", ""]
     assert float(rows[0]["localised_low"]) < 0.5 < float(rows[0]["localised_high"])
     assert (tmp_path / "report" / "hits.png").stat().st_size > 0
+    scores = read_query_scores(tmp_path / "report")
+    assert list(scores["top1"]) == ["0, noise 0 dB", "1, noise 0 dB", "2, noise 20 dB", "3, noise 20 dB"]
+    assert list(scores["top1"].values()) == [1, 0, 1, 1]
+    assert list(scores["track"].values()) == [1, 1, 1, 1]
     printed = capsys.readouterr().out
     assert "50.0" in printed
     assert "noise 20 dB" in printed

@@ -25,6 +25,7 @@ from callbacks.clip_spectrogram import ClipSpectrogram
 from callbacks.presence_baselines import COSINE_NAME, RANDOM_NAME
 from callbacks.presence_figures import draw_attention, draw_level_curves, draw_levels, draw_presence_matrices
 from callbacks.presence_tables import LevelRow, level_rows, level_table
+from callbacks.query_scores import read_query_scores
 from callbacks.sample_pairs import FARTHEST, NEAREST, SampleClip, SamplePair, choose_pairs, name_labels
 from lightning_modules import Siamese
 from lightning_modules.networks import ConcatenatedPairs
@@ -36,7 +37,7 @@ NUM_QUERIES, NUM_CLIPS = 10, 34
 CATEGORIES = ("engine", "music", "human-voice", "dog")
 CUTOFFS = [1, 5, 10]
 PICTURES = ["attention.png", "level.png", "map_curves.png", "presence_matrices.png"]
-TABLES = ["first_stage.csv", "presence_accuracy.csv", "results.csv", "results.json"]
+TABLES = ["first_stage.csv", "presence_accuracy.csv", "queries.csv", "results.csv", "results.json"]
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,15 @@ def test_tables_and_pictures_are_written(run: Run) -> None:
         height, width = imread(run.folder / "report" / name).shape[:2]
         assert 250 < height < 2500, name
         assert 600 < width < 2500, name
+
+
+def test_scores_of_queries_have_the_logged_means(run: Run) -> None:
+    scores = read_query_scores(run.folder / "report")
+    means = {f"mAP_{s}@{k}": value for (s, k), value in run.outputs.scores.mean_ap().items()}
+    assert set(scores) == set(means)
+    for name, own in scores.items():
+        assert len(own) == NUM_QUERIES
+        assert sum(own.values()) / len(own) == pytest.approx(means[name], abs=1e-6)
 
 
 def test_results_have_a_row_for_each_method_subset_threshold_and_cutoff(run: Run) -> None:

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import train
+from callbacks.query_scores import read_query_scores
 from experiments.command import CONFIG_FOLDER, ConfigNotFound, EarmarkCli, find_config, resolve_configs
 from retrieval.codes import load_coder
 from tests.lightning_modules.frontends.test_yamnet_weights import write_keras_release
@@ -185,13 +186,17 @@ def test_a_fit_leaves_config_checkpoint_and_report(finished_fit: Path) -> None:
     assert config["seed_everything"] == 0
     assert config["model"]["init_args"]["num_bits"] == 8
     assert sorted(path.name for path in (run / "report").iterdir()) == [
-        "embeddings.png", "map_at_r.png", "nearest_neighbour_confusion.png", "results.csv", "results.json",
+        "embeddings.png", "map_at_r.png", "nearest_neighbour_confusion.png", "queries.csv", "results.csv",
+        "results.json",
     ]  # fmt: skip
     with (run / "report" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["AudioDqn, 8 bits", "PQ", "PQ, L2-normalised", "exact cosine"]
     assert all(0 < float(row["mAP"]) <= 1 for row in rows)
     assert {row["data"] for row in rows} == {"rendered events"}
+    scores = read_query_scores(run / "report")["mAP"]
+    assert sum(scores.values()) / len(scores) == pytest.approx(float(rows[0]["mAP"]))
+    assert all(name.startswith("audio/1-") for name in scores)  # the clips of fold 1
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert bool(checkpoint["state_dict"]["quantizer._is_fitted"])
 
