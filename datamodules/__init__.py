@@ -9,6 +9,7 @@ from datamodules.fingerprint_data import FingerprintDataModule
 from datamodules.fingerprint_pairs import FingerprintPairs
 from datamodules.fma import Fma
 from datamodules.fsd_kaggle2018 import FsdKaggle2018
+from datamodules.labelled_folds import LabelledFold
 from datamodules.librispeech import LibriSpeech
 from datamodules.music_folder import MusicFolder
 from datamodules.noise import NoiseOptions
@@ -30,6 +31,7 @@ __all__ = [
     "FingerprintPairs",
     "Fma",
     "FsdKaggle2018",
+    "LabelledFold",
     "LibriSpeech",
     "MusicFolder",
     "NoiseOptions",

@@ -10,6 +10,7 @@ from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.labelled_folds import LabelledFold
 from datamodules.roles import AudioItem, Roles, draw_recordings
 
 _SPLITS = ("query", "database")
@@ -44,6 +45,8 @@ class AudioFolder(EmbeddingDataModule):
             by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
+        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
+            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
     def __init__(
@@ -66,10 +69,11 @@ class AudioFolder(EmbeddingDataModule):
         train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
+        labelled_fold: LabelledFold | None = None,
     ) -> None:
         super().__init__(
             frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
+            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
         )  # fmt: skip
         if not 0 < query_fraction < 1:
             raise SplitError(f"query_fraction must be between 0 and 1; got {query_fraction}.")
@@ -82,7 +86,7 @@ class AudioFolder(EmbeddingDataModule):
     @property
     def data_name(self) -> str:
         """The name given, or the folder's."""
-        return self.name or self.root.resolve().name
+        return self.name_of(self.name or self.root.resolve().name)
 
     def read_class_names(self) -> list[str]:
         """Return the names of the sub-folders that hold audio, or that the split file names, in alphabetical order."""

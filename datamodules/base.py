@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.clips import ClipDataModule, OnBadAudio
 from datamodules.errors import SplitError
+from datamodules.labelled_folds import LabelledFold, hold_out_fold
 from datamodules.roles import AudioItem, Roles, draw_labelled, train_on_database
 
 __all__ = ["EmbeddingDataModule", "OnBadAudio", "TrainOn"]
@@ -45,6 +46,8 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
             by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches; none is best for means over frames, which are small.
+        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
+            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
         train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
+        labelled_fold: LabelledFold | None = None,
     ) -> None:
         if not 0 < label_fraction <= 1:
             raise SplitError(f"label_fraction must be above 0 and at most 1; got {label_fraction}.")
@@ -72,11 +76,17 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
             raise SplitError(
                 f"train_on must be {' or '.join(get_args(TrainOn))}; got {train_on!r}. Set --data.train_on to one."
             )
+        if labelled_fold is not None and train_on == "database":
+            raise SplitError(
+                "labelled_fold holds out labelled items, and train_on database takes all clips, labelled or not. Set "
+                "--data.train_on labelled."
+            )
         self.passes_per_epoch = passes_per_epoch
         self.labels_per_class = labels_per_class
         self.label_fraction = label_fraction
         self.label_seed = label_seed
         self.train_on: TrainOn = train_on
+        self.labelled_fold = labelled_fold
 
     @property
     def superclass_of(self) -> np.ndarray | None:
@@ -96,6 +106,10 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
         """Shuffled items to train on, `passes_per_epoch` times."""
         return self._train_loader(self._dataset(np.tile(self.roles.train, self.passes_per_epoch)))
 
+    def name_of(self, corpus: str) -> str:
+        """Say what numbers are to be called, given the corpus's name: those of cross-validation are none of its own."""
+        return corpus if self.labelled_fold is None else f"{corpus}, labelled clips alone"
+
     def draw_labelled(self, items: Sequence[AudioItem], database: np.ndarray) -> np.ndarray:
         """Draw the labelled items of each class from the database; none where training takes all of it.
 
@@ -110,4 +124,6 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
 
     def _split(self, usable: np.ndarray) -> Roles:
         roles = super()._split(usable)
+        if self.labelled_fold is not None:
+            roles = hold_out_fold(self.items, roles, self.labelled_fold, self.label_seed)
         return train_on_database(self.items, roles, self.label_seed) if self.train_on == "database" else roles

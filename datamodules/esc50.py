@@ -16,6 +16,7 @@ from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.download import Archive, fetch_archive
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.labelled_folds import LabelledFold
 from datamodules.roles import AudioItem, Roles
 
 ROOT_VARIABLE = "EARMARK_ESC50_ROOT"
@@ -66,6 +67,8 @@ class Esc50(EmbeddingDataModule):
             by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
+        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
+            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
     def __init__(
@@ -89,10 +92,11 @@ class Esc50(EmbeddingDataModule):
         train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
+        labelled_fold: LabelledFold | None = None,
     ) -> None:
         super().__init__(
             frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
+            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
         )  # fmt: skip
         if not 1 <= fold <= _NUM_FOLDS:
             raise SplitError(f"fold must be 1 to {_NUM_FOLDS}; got {fold}.")
@@ -108,7 +112,7 @@ class Esc50(EmbeddingDataModule):
     def data_name(self) -> str:
         """The name given, or the corpus's own, with superclasses said."""
         name = self.name or ("ESC-10" if self.esc10 else "ESC-50")
-        return f"{name}, superclasses" if self.superclasses else name
+        return self.name_of(f"{name}, superclasses" if self.superclasses else name)
 
     def read_class_names(self) -> list[str]:
         """Return the categories in the order of labels: ascending target."""

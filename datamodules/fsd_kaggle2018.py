@@ -27,6 +27,7 @@ from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.download import Archive, fetch_archive
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.labelled_folds import LabelledFold
 from datamodules.roles import AudioItem, Roles, draw_recordings
 
 _logger = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ class FsdKaggle2018(EmbeddingDataModule):
             by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
+        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
+            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
     def __init__(
@@ -109,10 +112,11 @@ class FsdKaggle2018(EmbeddingDataModule):
         train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
+        labelled_fold: LabelledFold | None = None,
     ) -> None:
         super().__init__(
             frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
+            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
         )  # fmt: skip
         if not 0 < val_fraction < 1:
             raise SplitError(f"val_fraction must be between 0 and 1; got {val_fraction}. Try 0.1.")
@@ -128,7 +132,7 @@ class FsdKaggle2018(EmbeddingDataModule):
     def data_name(self) -> str:
         """The name given, or the corpus's own; a database of verified clips only is said."""
         name = self.name or "FSDKaggle2018"
-        return f"{name}, verified" if self.verified_only else name
+        return self.name_of(f"{name}, verified" if self.verified_only else name)
 
     def read_class_names(self) -> list[str]:
         """Return the labels of the train table, verified or not, in alphabetical order."""

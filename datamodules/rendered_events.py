@@ -21,6 +21,7 @@ from datamodules.base import OnBadAudio, TrainOn
 from datamodules.errors import DatasetMissing, SplitError
 from datamodules.esc50 import Esc50
 from datamodules.event_synthesis import EVENTS, render_event
+from datamodules.labelled_folds import LabelledFold
 
 _logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class RenderedEvents(Esc50):
             by `label_seed` and kept for validation, whatever is labelled.
         on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
         num_workers: Processes that fetch batches.
+        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
+            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class RenderedEvents(Esc50):
         train_on: TrainOn = "labelled",
         on_bad_audio: OnBadAudio = "raise",
         num_workers: int = 0,
+        labelled_fold: LabelledFold | None = None,
     ) -> None:
         if clips_per_class < 10 or clips_per_class % 10:
             raise SplitError(f"clips_per_class must be a multiple of 10 (5 folds, 2 takes); got {clips_per_class}.")
@@ -87,7 +91,7 @@ class RenderedEvents(Esc50):
         super().__init__(
             frontend, str(parent / f"{clips_per_class}-clips-seed-{render_seed}-revision-{_REVISION}"), False, fold,
             False, False, "rendered events", cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction,
-            label_seed, standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers,
+            label_seed, standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
         )  # fmt: skip
         self.clips_per_class = clips_per_class
         self.render_seed = render_seed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, RenderedEvents
+from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, LabelledFold, RenderedEvents
 from datamodules.errors import SplitError
 from datamodules.event_synthesis import EVENTS
 from datamodules.feature_dataset import FeatureDataset
@@ -118,6 +118,25 @@ def test_items_are_unique_and_there(make: Make) -> None:
     items = make().items
     assert len({item.name for item in items}) == len(items)
     assert all(item.path.is_file() for item in items)
+
+
+def test_a_labelled_fold_asks_the_other_labelled_clips_and_nothing_else_has_a_role(make: Make) -> None:
+    data = make()
+    labelled, name = set(data.roles.train.tolist()), data.data_name
+    asked: list[int] = []
+    for fold in (1, 2):
+        held = make(labelled_fold=LabelledFold(fold, 2))
+        assert held.data_name == f"{name}, labelled clips alone"
+        assert not set(held.roles.query.tolist()) & set(held.roles.train.tolist())
+        assert set(held.roles.query.tolist()) | set(held.roles.train.tolist()) == labelled
+        assert held.roles.database.tolist() == held.roles.train.tolist()
+        recordings = [{held.items[index].recording for index in role} for role in (held.roles.query, held.roles.train)]
+        assert not recordings[0] & recordings[1]
+        assert not held.val_dataloader()
+        assert not set(held.roles.query.tolist()) & set(data.roles.query.tolist())
+        asked += held.roles.query.tolist()
+    assert len(asked) == len(set(asked))
+    assert asked
 
 
 def test_each_index_has_one_label_and_feature_in_every_stage(make: Make) -> None:
