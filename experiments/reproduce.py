@@ -23,6 +23,7 @@ from experiments.search_report import to_table, write_report
 from experiments.singh2024 import HASHES as FLOWHASH_METHODS
 from experiments.studies import reproduce_flowhash, reproduce_llar, reproduce_sonyc, say
 from experiments.summary import summarize
+from experiments.sweep_command import OWN_TARGETS, reproduce_own
 from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
 from experiments.wandb_group import log_complexity, log_rows
 
@@ -61,13 +62,16 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: If the command line is not understood, or asks for help.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in OWN_TARGETS:
+        return reproduce_own(given)
     parser = _parser()
-    options, passed_on = parser.parse_known_args(arguments)
+    options, passed_on = parser.parse_known_args(given)
     stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument.partition("=")[0]]
     if stray:
         parser.error(f"unknown option {stray[0]}; what goes to every run has a dot, such as --data.root DIR")
     if options.list or options.target is None:
-        for name, text in TARGETS.items():
+        for name, text in (TARGETS | OWN_TARGETS).items():
             Console().print(f"{name:12}{text}", highlight=False)
         return 0
     show_messages()
@@ -114,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="reproduce.py",
         description="Reproduce tables and figures of the papers, our numbers beside theirs. A grid that was stopped "
         "goes on where it was. Options with a dot go to every run of train.py: --data.root DIR, --data.name NAME, "
-        "--trainer.accelerator cpu.",
+        "--trainer.accelerator cpu. `sweep` and `choose` have options of their own: reproduce.py sweep --help.",
     )
     parser.add_argument("target", nargs="?", choices=list(TARGETS), help="what to reproduce; --list explains each")
     parser.add_argument("--list", action="store_true", help="explain what can be reproduced")
