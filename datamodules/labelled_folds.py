@@ -29,9 +29,9 @@ class LabelledFold:
 def hold_out_fold(items: Sequence[AudioItem], roles: Roles, held_out: LabelledFold, seed: int) -> Roles:
     """Turn a part of the labelled items into the queries, the rest into what is trained on and searched.
 
-    Recordings are dealt whole, class by class, in an order drawn, so that every part has its share of each class and no
-    recording is on both sides. A class with one recording is always trained on. The corpus's own queries and its
-    unlabelled items have no role.
+    Recordings are dealt whole, class by class, in an order drawn, each to the part with the fewest clips of its class,
+    so that no recording is on both sides and the parts are about alike. A class with one recording is always trained
+    on. The corpus's own queries and its unlabelled items have no role.
 
     Args:
         items: Every clip.
@@ -66,11 +66,17 @@ def _deal(items: Sequence[AudioItem], labelled: np.ndarray, num_folds: int, seed
     labels = np.array([items[index].label for index in labelled])
     recordings = np.array([items[index].recording for index in labelled])
     parts: dict[str, int] = {}
-    num_dealt = 0
+    totals = np.zeros(num_folds, np.int64)
     for label in np.unique(labels):
         names = np.unique(recordings[labels == label])
-        for name in generator.permutation(names) if len(names) > 1 else names:
-            if str(name) not in parts:  # a recording with clips of several classes is dealt once
-                parts[str(name)] = num_dealt % num_folds + 1 if len(names) > 1 else 0
-                num_dealt += len(names) > 1
+        of_class = np.zeros(num_folds, np.int64)
+        num_clips = {name: int((recordings == name).sum()) for name in names}
+        for name in sorted(generator.permutation(names), key=lambda name: -num_clips[name]):
+            if str(name) in parts:
+                continue  # a recording with clips of several classes is dealt once
+            smallest = np.lexsort((totals, of_class))[0]  # the fewest clips of the class, then of all
+            parts[str(name)] = int(smallest) + 1 if len(names) > 1 else 0
+            if len(names) > 1:
+                of_class[smallest] += num_clips[name]
+                totals[smallest] += num_clips[name]
     return np.array([parts[str(name)] for name in recordings], np.int64)

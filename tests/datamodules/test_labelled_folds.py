@@ -37,6 +37,13 @@ def test_sizes_differ_by_one_where_classes_do_not_divide() -> None:
     assert max(sizes) - min(sizes) == 1
 
 
+def test_takes_stay_together_and_parts_even_out() -> None:
+    takes = [(label, f"{label}-{name}") for label in range(4) for name in "aabcd"]
+    items, roles = _corpus(*takes)
+    sizes = [len(hold_out_fold(items, roles, LabelledFold(fold, 2), seed=1).query) for fold in (1, 2)]
+    assert sizes == [10, 10]
+
+
 def test_a_class_with_one_recording_is_always_trained_on() -> None:
     items, roles = _corpus((0, "a"), (0, "b"), (1, "alone"), (1, "alone"))
     for fold in (1, 2):
