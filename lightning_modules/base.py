@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_modules.collector import ItemCollector
+from lightning_modules.global_batch import log_scores
 from retrieval.codes import CodebookFit, Coder
 from retrieval.index import Index, exhaustive_index
 from retrieval.metrics import ScoringOptions, embedding_spread, evaluate_retrieval
@@ -95,11 +96,7 @@ class RetrievalModule(pl.LightningModule, ABC):
             query_ids=query_items.item_index,
         )
         spread = dataclasses.asdict(embedding_spread(database_items.embedding))
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in (scores.summary() | spread).items()},
-            batch_size=len(query_items.label),
-            rank_zero_only=True,
-        )
+        log_scores(self, stage, scores.summary() | spread, len(query_items.label))
         return RetrievalOutputs(query_items, database_items, index, scores)
 
 

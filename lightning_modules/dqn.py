@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch, CodedRetrievalModule
+from lightning_modules.global_batch import gather_batch, keep_in_graph, let_rest
 from lightning_modules.losses import SimilarityLoss, quantization_loss
 from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
 from retrieval.metrics import ScoringOptions
@@ -73,12 +74,12 @@ class AudioDqn(CodedRetrievalModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return L + lambda Q, eq. (12), over the batches of all processes together."""
-        embedding = self._gather(self(batch["feature"]))
-        label = self._gather(batch["label"])
+        embedding = gather_batch(self(batch["feature"]))
+        label = gather_batch(batch["label"])
         # In full precision: nearest codewords are told apart by small differences of squared distances.
         with torch.autocast(embedding.device.type, enabled=False):
             similarity, quantization = self._loss_terms(embedding.float(), label)
-        loss = similarity + self.quantization_weight * quantization
+        loss = keep_in_graph(similarity + self.quantization_weight * quantization, self._resting())
         terms = {"loss": loss, "similarity_loss": similarity, "quantization_loss": quantization}
         self.log_dict(
             {f"train/{name}": value.detach() for name, value in terms.items()},
@@ -87,6 +88,10 @@ class AudioDqn(CodedRetrievalModule):
             batch_size=len(label),
         )
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave codebooks that are not fitted yet as they are."""
+        let_rest(self._resting())
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config."""
@@ -110,9 +115,6 @@ class AudioDqn(CodedRetrievalModule):
             decoded = self.quantizer.decode(self.quantizer.encode(embedding))
         return similarity, quantization_loss(embedding, decoded)
 
-    def _gather(self, value: Tensor) -> Tensor:
-        """Concatenate over processes, with gradients; a loss over pairs needs the whole batch."""
-        if self.trainer.world_size == 1:
-            return value
-        gathered = self.all_gather(value, sync_grads=value.is_floating_point())
-        return gathered.flatten(0, 1) if isinstance(gathered, Tensor) else value
+    def _resting(self) -> list[nn.Parameter]:
+        """Return codebooks that learn by gradient, but are not fitted yet."""
+        return [] if self.quantizer.is_fitted else list(self.quantizer.parameters())

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightning_modules.base import Batch
 from lightning_modules.collector import ItemCollector
 from lightning_modules.frontends import Distortion, FrontEnd
+from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import contrastive_loss, mean_negative_triplet_loss, partner_accuracy
 from retrieval.index import nearest_by_inner_product
 from retrieval.metrics import ConditionHits, embedding_spread, hits_by_condition, localisation_hits, track_hits
@@ -148,17 +149,20 @@ class Fingerprinter(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the contrastive loss, eq. (1), plus the projection's, eqs. (2) and (3), over all processes."""
         generator = self._generator(batch_idx)
-        segments = [*self.distortion(batch["waveform"], batch["noise"], batch["room"], generator)]
+        waveform, turn = batch["waveform"], process_turn()
+        segments = [*self.distortion(waveform, batch["noise"], batch["room"], generator, turn)]
         if self.near_negatives:
-            segments.append(self._near_negatives(batch["waveform"], generator))
-        fingerprint, other, *negatives = self(torch.cat(segments)).chunk(len(segments))
-        fingerprint, other, *negatives = (self._gather(each) for each in (fingerprint, other, *negatives))
+            segments.append(self._near_negatives(waveform, generator))
+        own = self(torch.cat(segments)).chunk(len(segments))
+        # all segments of the global batch are negatives
+        fingerprint, other, *negatives = (gather_batch(each) for each in own)
         # in full precision: partners are told apart by small differences of cosines
         with torch.autocast(fingerprint.device.type, enabled=False):
             loss = contrastive_loss(fingerprint, other, self.temperature, *negatives)
         logged = {"contrastive_loss": loss.detach()} | _agreement(fingerprint.detach(), other.detach())
         if self.projection is not None:
-            triplet = mean_negative_triplet_loss(self.projection(fingerprint), self.projection(other))
+            projections = [gather_batch(self.projection(each)) for each in own[:2]]
+            triplet = mean_negative_triplet_loss(*projections)
             loss = loss + self.triplet_weight * triplet
             logged["triplet_loss"] = triplet.detach()
         logged["loss"] = loss.detach()
@@ -211,7 +215,9 @@ class Fingerprinter(pl.LightningModule):
         """Cut a segment out of each waveform that starts before the clean one."""
         clean_start = self.distortion.context_samples + self.distortion.max_offset_samples
         latest = clean_start - self.near_negative_samples
-        start = torch.randint(latest + 1, (len(waveform), 1), generator=generator, device=waveform.device)
+        num_global = len(waveform) * process_turn()[1]
+        start = torch.randint(latest + 1, (num_global, 1), generator=generator, device=waveform.device)
+        start = own_rows(start)
         return waveform.gather(1, start + torch.arange(self.distortion.segment_samples, device=waveform.device))
 
     def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
@@ -236,9 +242,7 @@ class Fingerprinter(pl.LightningModule):
         hits = hits_by_condition(is_localised, is_in_track, condition, is_repeated, self._condition_names())
         spread = embedding_spread(items.fingerprint)
         logged = _hit_rates(hits) | {"mean_cosine": spread.mean_cosine, "effective_rank": spread.effective_rank}
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in logged.items()}, batch_size=len(found), rank_zero_only=True
-        )
+        log_scores(self, stage, logged, len(found))
         return FingerprintOutputs(queries, items, condition, is_repeated, found, is_localised, is_in_track, hits)
 
     def _condition_names(self) -> Sequence[str]:
@@ -251,18 +255,9 @@ class Fingerprinter(pl.LightningModule):
         return datamodule.conditions
 
     def _generator(self, batch_idx: int) -> torch.Generator:
-        # of the batch's place alone, whatever was drawn before
+        # of the batch's place alone, whatever was drawn before; the same on all processes
         place = self.current_epoch * _MAX_BATCHES + batch_idx
-        offset = place * self.trainer.world_size + self.global_rank
-        return torch.Generator(self.device).manual_seed(self.seed + _MAX_SEED * offset)
-
-    def _gather(self, value: Tensor) -> Tensor:
-        """Concatenate over processes, with gradients: all other segments are negatives."""
-        if self.trainer.world_size == 1:
-            return value
-        gathered = self.all_gather(value, sync_grads=True)
-        assert isinstance(gathered, Tensor)  # as it was given
-        return gathered.flatten(0, 1)
+        return torch.Generator(self.device).manual_seed(self.seed + _MAX_SEED * place)
 
 
 def _agreement(fingerprint: Float[Tensor, "pair feature"], other: Float[Tensor, "pair feature"]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightning_modules.base import Batch
 from lightning_modules.code_scoring import score_codes
 from lightning_modules.collector import ItemCollector
+from lightning_modules.global_batch import gather_batch, keep_in_graph, let_rest, log_scores
 from lightning_modules.losses import ProjectionLoss, bit_cross_entropy, flow_loss, negative_log_likelihood
 from lightning_modules.networks import BalancedFlow
 
@@ -43,8 +44,7 @@ class FlowHash(pl.LightningModule):
     """Learn a projection from pairs of fingerprints, then a flow on what it gives.
 
     The first `projection_epochs` train the projection; from then on it is fixed and the flow is trained, eq. (11). The
-    epoch alone tells which, so that a run resumes where it was. Under DDP use the strategy
-    `ddp_find_unused_parameters_true`: one of the two always rests.
+    epoch alone tells which, so that a run resumes where it was.
 
     Validation and test read two loaders: queries, then the database.
 
@@ -162,7 +162,8 @@ class FlowHash(pl.LightningModule):
         fingerprints = torch.cat([batch["fingerprint"], batch["distorted"]])
         num_pairs = len(batch["fingerprint"])
         if self.trains_projection:
-            clean, distorted = self.projection(fingerprints).chunk(2)
+            # over the pairs of all processes: each is a negative of the others, and bits are decorrelated over all
+            clean, distorted = (gather_batch(half) for half in self.projection(fingerprints).chunk(2))
             loss: Tensor = self.projection_loss(clean, distorted)
             terms = {"projection_loss": loss}
         else:
@@ -171,8 +172,18 @@ class FlowHash(pl.LightningModule):
             likelihood_loss, bit_loss = self._flow_losses(projection)
             loss = flow_loss(likelihood_loss, bit_loss, self.bit_weight)
             terms = {"nll": likelihood_loss.mean(), "bit_loss": bit_loss.mean(), "flow_loss": loss}
-        self._log("train", {name: value.detach() for name, value in terms.items()}, num_pairs)
-        return loss
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=num_pairs,
+        )
+        return keep_in_graph(loss, self._resting())
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave what rests as it is."""
+        let_rest(self._resting())
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Centre z after an epoch's last batch, which is before validation and before a checkpoint."""
@@ -201,8 +212,9 @@ class FlowHash(pl.LightningModule):
         self._score("test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the batch's indices and centred z."""
-        return {"item_index": batch["item_index"], "z": self.project(batch["fingerprint"])}
+        """Return the batch's centred z, and which segment of which track each is."""
+        places = {name: batch[name] for name in ("item_index", "track", "start_seconds")}
+        return places | {"z": self.project(batch["fingerprint"])}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config."""
@@ -212,6 +224,13 @@ class FlowHash(pl.LightningModule):
     @property
     def _data(self) -> ServesFingerprints:
         return cast(ServesFingerprints, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def _resting(self) -> list[nn.Parameter]:
+        """Return what this epoch doesn't train."""
+        if self.flow is None:
+            return []
+        parts = [self.flow] if self.trains_projection else [self.projection, self.projection_loss]
+        return [parameter for part in parts for parameter in part.parameters()]
 
     def _latent(self, fingerprints: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
         return torch.cat([self(chunk).float() for chunk in fingerprints.split(_CHUNK_ITEMS)])
@@ -242,7 +261,7 @@ class FlowHash(pl.LightningModule):
             with torch.no_grad():
                 log_prob = [self.flow.log_prob(self.projection(x)) for x in items["fingerprint"].split(_CHUNK_ITEMS)]
             scores["nll"] = -float(torch.cat(log_prob).mean())
-        self._log(stage, scores, len(queries["track"]))
+        log_scores(self, stage, scores, len(queries["track"]))
 
     def _measured(self, queries: Mapping[str, Tensor]) -> Bool[Tensor, " query"]:
         """Say which queries are of the condition on which the search is measured."""
@@ -253,12 +272,3 @@ class FlowHash(pl.LightningModule):
                 f"{self.efficiency_condition!r}. Set --model.efficiency_condition to one."
             )
         return queries["condition"] == names.index(self.efficiency_condition)
-
-    def _log(self, stage: str, values: Mapping[str, Tensor | float], batch_size: int) -> None:
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in values.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=batch_size,
-            rank_zero_only=stage != "train",
-        )

@@ -107,6 +107,28 @@ def score_pairs(
     )
 
 
+def pair_positions(
+    num_pairs: int, pairs_per_clip: int, turn: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Pair each first clip of a batch with its own second clip and with those that follow.
+
+    Args:
+        num_pairs: Pairs of this process's batch.
+        pairs_per_clip: Second clips of each first one; all of the global batch at most.
+        turn: Number of this process and how many there are; they have the pairs of the global batch in turn.
+        device: Of what is returned.
+
+    Returns:
+        Positions of first clips in this process's batch, and of second clips in the global one.
+    """
+    rank, num_processes = turn
+    first = torch.arange(num_pairs, device=device)
+    num_global, own = num_pairs * num_processes, first * num_processes + rank
+    shifts = range(min(pairs_per_clip, num_global))
+    second = torch.cat([(own + shift) % num_global for shift in shifts])
+    return first.repeat(len(shifts)), second
+
+
 def _batches(num_items: int, chosen: Tensor | None, size: int) -> Iterator[slice | Tensor]:
     if chosen is None:  # slices, which copy nothing
         yield from (slice(start, start + size) for start in range(0, num_items, size))

@@ -18,9 +18,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from lightning_modules.base import Batch
 from lightning_modules.collector import ItemCollector
+from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import presence_cross_entropy
 from lightning_modules.networks import ClipEmbeddings, Presence, PresenceNetwork
-from lightning_modules.pair_scoring import ComparedPairs, PairScores, score_pairs
+from lightning_modules.pair_scoring import ComparedPairs, PairScores, pair_positions, score_pairs
 from retrieval.index import nearest_candidates, rank_candidates_first
 from retrieval.metrics import LevelScoring, label_levels, presence_matrix, score_levels
 from retrieval.outputs import LabelledClips, PresenceOutputs
@@ -125,16 +126,15 @@ class Siamese(pl.LightningModule):
         num_pairs = len(batch["item_index"])
         loss = label.new_zeros(())
         if self.pair_weight > 0:
-            first, second = _pair_positions(num_pairs, self.pairs_per_clip, label.device)
-            prob = self._compare(clips, first, second).prob
-            pair_loss = presence_cross_entropy(prob, presence_matrix(label[first], label[second])).mean()
+            prob, target = self._compare_pairs(clips, label)
+            pair_loss = presence_cross_entropy(prob, target).mean()
             loss = loss + self.pair_weight * pair_loss
-            self._log("train", {"pair_loss": pair_loss.detach()}, num_pairs)
+            self._log({"pair_loss": pair_loss.detach()}, num_pairs)
         if self.label_weight > 0:
             label_loss = binary_cross_entropy_with_logits(self.network.classify(clips), label)
             loss = loss + self.label_weight * label_loss
-            self._log("train", {"label_loss": label_loss.detach()}, num_pairs)
-        self._log("train", {"loss": loss.detach()}, num_pairs)
+            self._log({"label_loss": label_loss.detach()}, num_pairs)
+        self._log({"loss": loss.detach()}, num_pairs)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -194,21 +194,45 @@ class Siamese(pl.LightningModule):
         terms = self.network.prepare(clips)
         return self.network.compare(terms.first[first], terms.second[second], terms.mask[first] & terms.mask[second])
 
+    def _compare_pairs(self, clips: ClipEmbeddings, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare each first clip with its own second one and those that follow; return what is told, and what is true.
+
+        Those that follow in the global batch are gathered from all processes.
+        """
+        terms = self.network.prepare(clips)
+        first_label, second_label = label.chunk(2)
+        first_mask, second_mask = terms.mask.chunk(2)
+        second_term, turn = terms.second.chunk(2)[1], (0, 1)
+        if self.pairs_per_clip > 1:
+            second_term, second_mask, second_label = (
+                gather_batch(each) for each in (second_term, second_mask, second_label)
+            )
+            turn = process_turn()
+        first, second = pair_positions(len(first_label), self.pairs_per_clip, turn, label.device)
+        mask = first_mask[first] & second_mask[second]
+        prob = self.network.compare(terms.first[first], second_term[second], mask).prob
+        return prob, presence_matrix(first_label[first], second_label[second])
+
     def _clips_of_pairs(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the frames, numbers of frames and labels of first, then second clips, mixed where asked for."""
-        frames, num_frames, agreed, voted = (
-            torch.cat([batch[name], batch[f"other_{name}"]])
-            for name in ("feature", "num_frames", "label", "soft_label")
-        )
+        fields = [(batch[name], batch[f"other_{name}"]) for name in ("feature", "num_frames", "label", "soft_label")]
+        if self.mixup_alpha > 0:
+            fields = [(gather_batch(first), gather_batch(second)) for first, second in fields]
+        frames, num_frames, agreed, voted = (torch.cat(halves) for halves in fields)
         label = torch.lerp(agreed.float(), voted.float(), self.soft_label_share)
         if self.mixup_alpha == 0:
             return frames, num_frames, label
-        # of the batch's place alone, whatever was drawn before
-        generator = np.random.default_rng((self.seed, self.current_epoch, batch_idx, self.global_rank))
+        # of the batch's place alone, whatever was drawn before; the same on all processes
+        generator = np.random.default_rng((self.seed, self.current_epoch, batch_idx))
         partner = torch.from_numpy(generator.permutation(len(label))).to(label.device)
         share = torch.from_numpy(generator.beta(self.mixup_alpha, self.mixup_alpha, len(label))).to(label)
         mixed = torch.lerp(frames[partner], frames, share[:, None, None].to(frames.dtype))
-        return mixed, torch.maximum(num_frames, num_frames[partner]), torch.lerp(label[partner], label, share[:, None])
+        num_mixed = torch.maximum(num_frames, num_frames[partner])
+        mixed_label = torch.lerp(label[partner], label, share[:, None])
+        own_frames, own_num_frames, own_label = (
+            torch.cat([own_rows(half) for half in each.chunk(2)]) for each in (mixed, num_mixed, mixed_label)
+        )
+        return own_frames, own_num_frames, own_label
 
     def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
         feature, num_frames = batch["feature"], batch["num_frames"]
@@ -235,11 +259,7 @@ class Siamese(pl.LightningModule):
         logged |= {"loss": pairs.cross_entropy, "situation_accuracy": float(pairs.situation_accuracy.mean())}
         if swapped is not None:
             logged["swap_level_change"] = float((swapped - pairs.level).abs().nanmean())
-        self.log_dict(
-            {f"{stage}/{name}": value for name, value in logged.items()},
-            batch_size=len(levels),
-            rank_zero_only=True,
-        )
+        log_scores(self, stage, logged, len(levels))
         return PresenceOutputs(
             _labelled(queries), _labelled(items), pairs.level, swapped, distances, similarity, scores,
             pairs.situation_accuracy, pairs.pairs_per_second,
@@ -262,11 +282,12 @@ class Siamese(pl.LightningModule):
             pairs_per_batch=self.pairs_per_batch, shows_progress=shows_progress,
         )  # fmt: skip
 
-    def _log(self, stage: str, values: dict[str, Tensor], num_pairs: int) -> None:
+    def _log(self, values: dict[str, Tensor], num_pairs: int) -> None:
         self.log_dict(
-            {f"{stage}/{name}": value for name, value in values.items()},
+            {f"train/{name}": value for name, value in values.items()},
             on_step=False,
             on_epoch=True,
+            sync_dist=True,
             batch_size=num_pairs,
         )
 
@@ -277,11 +298,3 @@ def _frame_mask(feature: Tensor, num_frames: Int[Tensor, " clip"]) -> Bool[Tenso
 
 def _labelled(columns: dict[str, Tensor]) -> LabelledClips:
     return LabelledClips(columns["item_index"], columns["label"], columns["feature"])
-
-
-def _pair_positions(num_pairs: int, pairs_per_clip: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return positions of first and second clips, the second ones after all first ones."""
-    first = torch.arange(num_pairs, device=device)
-    shifts = range(min(pairs_per_clip, num_pairs))
-    second = torch.cat([(first + shift) % num_pairs for shift in shifts])
-    return first.repeat(len(shifts)), num_pairs + second

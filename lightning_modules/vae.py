@@ -6,6 +6,7 @@ latent vectors; the means are the clip's embedding.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch, RetrievalModule
+from lightning_modules.collector import ItemCollector
+from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import ElboTerms, Prior, gaussian_log_density
 from lightning_modules.networks import Gaussian
 from retrieval.index import ExactIndex
@@ -26,6 +29,7 @@ ACTIVE_VARIANCE = 0.01
 # What keeps seeds of different batches apart.
 _MAX_BATCHES = 1_000_003
 _MAX_SEED = 10_007
+_BOUND_COLUMNS = ("negative_elbo", "reconstruction", "divergence")
 
 
 class Vae(RetrievalModule):
@@ -91,6 +95,7 @@ class Vae(RetrievalModule):
         self.encoder = encoder(input_dim, window_frames, latent_dim)
         self.decoder = decoder(input_dim, window_frames, latent_dim)
         self.prior = prior(latent_dim)
+        self._bounds = nn.ModuleDict({stage: ItemCollector(_BOUND_COLUMNS) for stage in ("val", "test")})
 
     def forward(self, feature: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch latent"]:
         """Embed clips: the mean over their windows of the posterior's mean."""
@@ -125,10 +130,15 @@ class Vae(RetrievalModule):
         likelihood: Gaussian = self.decoder(latent)
         return likelihood
 
-    def elbo(self, window: Float[Tensor, "batch frame feature"], generator: torch.Generator) -> ElboTerms:
-        """Bound the log-likelihood of windows from one sample of the posterior each, eqs. (2.24) and (2.48)."""
+    def elbo(self, window: Float[Tensor, "batch frame feature"], noise: Float[Tensor, "batch latent"]) -> ElboTerms:
+        """Bound the log-likelihood of windows from one sample of the posterior each, eqs. (2.24) and (2.48).
+
+        Args:
+            window: Windows.
+            noise: Standard normal; what the samples are made of.
+        """
         posterior = self.posterior(window)
-        sample = posterior.sample(generator)
+        sample = posterior.at(noise)
         likelihood = self.likelihood(sample)
         # in full precision: sums over thousands of values
         with torch.autocast(window.device.type, enabled=False):
@@ -138,25 +148,33 @@ class Vae(RetrievalModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the negative bound of one window a clip, its divergence weighted by beta, in nats."""
-        # of the batch's place alone, whatever was drawn before
-        place = self.current_epoch * _MAX_BATCHES + batch_idx
-        generator = self._generator(1 + place * self.trainer.world_size + self.global_rank)
-        terms = self.elbo(self._random_windows(batch["feature"], generator), generator)
+        feature = batch["feature"]
+        # of the batch's place alone, whatever was drawn before; the same on all processes
+        generator = self._generator(1 + self.current_epoch * _MAX_BATCHES + batch_idx)
+        window = self._random_windows(feature, generator)
+        num_global = len(feature) * process_turn()[1]
+        noise = torch.randn(num_global, self.latent_dim, generator=generator, device=self.device)
+        terms = self.elbo(window, own_rows(noise))
+        if self.free_bits:  # the allowance is of the mean over the batch
+            terms = ElboTerms(gather_batch(terms.log_likelihood), gather_batch(terms.divergence), self.latent_dim)
         loss = terms.training_loss(self.beta, self.free_bits)
-        self._log_terms("train", terms)
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["label"]))
+        logged = {name: value.mean() for name, value in _named(terms).items()} | {"loss": loss}
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in logged.items()},
+            on_step=False, on_epoch=True, sync_dist=True, batch_size=len(feature),
+        )  # fmt: skip
         self.log("train/beta", self.beta, on_step=False, on_epoch=True, batch_size=1)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed clips; bound the log-likelihood of the queries', which training has not seen."""
         super().validation_step(batch, batch_idx, dataloader_idx)
-        self._evaluate_elbo("val", batch, dataloader_idx)
+        self._collect_bounds("val", batch, dataloader_idx)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed clips; bound the log-likelihood of the queries'."""
         super().test_step(batch, batch_idx, dataloader_idx)
-        self._evaluate_elbo("test", batch, dataloader_idx)
+        self._collect_bounds("test", batch, dataloader_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return indices, labels, embeddings, and the posterior's mean of each window."""
@@ -182,25 +200,25 @@ class Vae(RetrievalModule):
     def _score(self, stage: str) -> RetrievalOutputs:
         outputs = super()._score(stage)
         num_active = int((outputs.items.embedding.var(dim=0) > ACTIVE_VARIANCE).sum())
-        self.log(f"{stage}/active_units", float(num_active), batch_size=1, rank_zero_only=True)
+        bounds = cast(ItemCollector, self._bounds[stage]).collect()
+        logged = {name: float(bounds[name].double().mean()) for name in _BOUND_COLUMNS}
+        log_scores(self, stage, logged | {"active_units": float(num_active)}, len(outputs.queries.label))
         return outputs
 
-    def _evaluate_elbo(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
-        if dataloader_idx == 0:
-            windows = self.windows(batch["feature"]).flatten(0, 1)
-            self._log_terms(stage, self.elbo(windows, self._generator(0)))
-
-    def _log_terms(self, stage: str, terms: ElboTerms) -> None:
-        means = {
-            "negative_elbo": terms.negative_elbo.mean(),
-            "reconstruction": -terms.log_likelihood.mean(),
-            "divergence": terms.divergence.sum(dim=1).mean(),
-        }
-        self.log_dict(
-            {f"{stage}/{name}": value.detach() for name, value in means.items()},
-            on_step=False, on_epoch=True, add_dataloader_idx=False, sync_dist=stage != "train",
-            batch_size=len(terms.log_likelihood),
-        )  # fmt: skip
+    def _collect_bounds(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
+        """Bound the log-likelihood of queries, each with noise of its own, however they are dealt to processes."""
+        if dataloader_idx > 0:
+            return
+        windows = self.windows(batch["feature"])
+        generator = torch.Generator(self.device)
+        size = (windows.shape[1], self.latent_dim)
+        noise = [
+            torch.randn(size, generator=generator.manual_seed(self.seed + _MAX_SEED * index), device=self.device)
+            for index in batch["item_index"].tolist()
+        ]
+        terms = self.elbo(windows.flatten(0, 1), torch.cat(noise))
+        means = {name: value.unflatten(0, windows.shape[:2]).mean(dim=1) for name, value in _named(terms).items()}
+        cast(ItemCollector, self._bounds[stage]).update({"item_index": batch["item_index"], **means})
 
     def _random_windows(
         self, feature: Float[Tensor, "batch time feature"], generator: torch.Generator
@@ -208,10 +226,9 @@ class Vae(RetrievalModule):
         """Cut a window out of each clip."""
         num_clips, num_frames = feature.shape[:2]
         self._check_length(num_frames)
-        starts = torch.randint(
-            num_frames - self.window_frames + 1, (num_clips, 1), generator=generator, device=feature.device
-        )
-        frames = starts + torch.arange(self.window_frames, device=feature.device)
+        size = (num_clips * process_turn()[1], 1)
+        starts = torch.randint(num_frames - self.window_frames + 1, size, generator=generator, device=feature.device)
+        frames = own_rows(starts) + torch.arange(self.window_frames, device=feature.device)
         return feature[torch.arange(num_clips, device=feature.device)[:, None], frames]
 
     def _generator(self, offset: int) -> torch.Generator:
@@ -223,3 +240,12 @@ class Vae(RetrievalModule):
                 f"Expected clips of at least window_frames = {self.window_frames} frames; got {num_frames}. Set "
                 "--data.frames_per_clip to that or more, or a shorter --model.window_frames."
             )
+
+
+def _named(terms: ElboTerms) -> dict[str, Float[Tensor, " batch"]]:
+    """Return what is logged of a bound, of each window."""
+    return {
+        "negative_elbo": terms.negative_elbo,
+        "reconstruction": -terms.log_likelihood,
+        "divergence": terms.divergence.sum(dim=1),
+    }

@@ -79,6 +79,7 @@ class Distortion(nn.Module):
         noise: Float[Tensor, "batch segment"],
         room: Float[Tensor, "batch response"],
         generator: torch.Generator,
+        turn: tuple[int, int] = (0, 1),
     ) -> tuple[Float[Tensor, "batch segment"], Float[Tensor, "batch segment"]]:
         """Cut the clean segments out, and distort them at random.
 
@@ -87,6 +88,8 @@ class Distortion(nn.Module):
             noise: As long as a segment, at any level.
             room: Impulse responses whose direct sound is at sample 0, zeros after their end.
             generator: On the waveforms' device; all that is random comes from it.
+            turn: Number of this process and how many there are: what is random is drawn for the batches of all, whose
+                generators are alike, and dealt to them in turn.
 
         Returns:
             Clean segments, then distorted ones.
@@ -98,7 +101,8 @@ class Distortion(nn.Module):
         num_segments, device = len(waveform), waveform.device
 
         def draw() -> Float[Tensor, " batch"]:
-            return torch.rand(num_segments, generator=generator, device=device)
+            own, num_processes = turn
+            return torch.rand(num_segments * num_processes, generator=generator, device=device)[own::num_processes]
 
         waveform, offset = waveform.float(), self.max_offset_samples
         clean = waveform[:, self.context_samples + offset :][:, : self.segment_samples]

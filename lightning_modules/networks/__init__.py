@@ -8,6 +8,7 @@ from lightning_modules.networks.concatenated_pairs import ConcatenatedPairs
 from lightning_modules.networks.coupling import AffineCoupling, make_coupling
 from lightning_modules.networks.fingerprint_transformer import FingerprintTransformer
 from lightning_modules.networks.gaussian import Gaussian, GaussianHead
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
 from lightning_modules.networks.glu_conv import GluConvDecoder, GluConvEncoder
 from lightning_modules.networks.hash_projection import HashProjection
 from lightning_modules.networks.lstm_encoder import GluLstmEncoder
@@ -30,6 +31,7 @@ __all__ = [
     "FingerprintTransformer",
     "Gaussian",
     "GaussianHead",
+    "GlobalBatchNorm",
     "GluConvDecoder",
     "GluConvEncoder",
     "GluLstmEncoder",

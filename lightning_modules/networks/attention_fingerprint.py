@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_modules.networks.divide_and_encode import DivideAndEncode
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
 
 _NUM_BLOCKS = 6
 
@@ -40,7 +41,7 @@ class AttentionFingerprint(nn.Module):
         slice_hidden_dim: int = 32,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1, bias=False), GlobalBatchNorm(width), nn.ReLU()]
         size = width
         for position in range(_NUM_BLOCKS):
             channels, stride = width * 2**position, 1 if position == 0 else 2
@@ -89,16 +90,16 @@ class _ResidualBlock(nn.Module):
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(input_channels, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            GlobalBatchNorm(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            GlobalBatchNorm(channels),
         )
         self.attention = ChannelAttention(channels, num_bands, num_frames)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or input_channels != channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(input_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+                nn.Conv2d(input_channels, channels, 1, stride, bias=False), GlobalBatchNorm(channels)
             )
 
     def forward(self, maps: Float[Tensor, "batch input_channel input_band input_frame"]) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
+
 
 class DenseLayers(nn.Module):
     """Map each frame by itself: linear, batch-normalised, ReLU, dropout, layer after layer.
@@ -36,7 +38,7 @@ class DenseLayers(nn.Module):
 
 def activation_layers(dim: int, dropout: float) -> list[nn.Module]:
     """Return what follows a linear layer."""
-    return [nn.BatchNorm1d(dim), nn.ReLU(), nn.Dropout(dropout)]
+    return [GlobalBatchNorm(dim), nn.ReLU(), nn.Dropout(dropout)]
 
 
 def apply_to_frames(

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
+
 # Of the shortcut's orthogonal rows: at the start it is as long as what the projection gives, or some times longer.
 _SHORTCUT_GAIN = 0.1
 
@@ -113,6 +115,6 @@ def _conv_stem(channels: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     size = 1
     for channel in channels:
-        layers += [nn.Conv2d(size, channel, 3, stride=2, padding=1), nn.BatchNorm2d(channel), nn.ReLU()]
+        layers += [nn.Conv2d(size, channel, 3, stride=2, padding=1), GlobalBatchNorm(channel), nn.ReLU()]
         size = channel
     return nn.Sequential(*layers)

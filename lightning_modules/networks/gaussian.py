@@ -21,7 +21,12 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "batch *shape"]:
         """Draw mu + sigma * epsilon, eq. (2.68) of Pedersen (2024); gradients reach mean and log-variance."""
-        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.at(
+            torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        )
+
+    def at(self, noise: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
+        """Return mu + sigma * epsilon for a given epsilon; gradients reach mean and log-variance."""
         return self.mean + (0.5 * self.log_variance).exp() * noise
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_modules.networks.gaussian import Gaussian, GaussianHead, bound_log_variance
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
 
 _KERNEL = 3
 
@@ -187,7 +188,7 @@ def _filters(in_channels: int, out_channels: int, separable: bool) -> tuple[int,
 
 def _gated(convolution: nn.Module, in_channels: int, out_channels: int, separable: bool) -> nn.Sequential:
     mixing = [nn.Conv2d(in_channels, 2 * out_channels, 1)] if separable else []
-    return nn.Sequential(convolution, *mixing, nn.GLU(dim=1), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(convolution, *mixing, nn.GLU(dim=1), GlobalBatchNorm(out_channels))
 
 
 def _check_blocks(channels: Sequence[int], strides: Sequence[int]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
+
 
 class HashProjection(nn.Module):
     """Dense layers with ReLU, the last one linear: F_phi of FlowHash (2024), appendix A.3.1.
@@ -28,7 +30,7 @@ class HashProjection(nn.Module):
             size = hidden_dim
         layers.append(nn.Linear(size, num_bits))
         if standardize:
-            layers.append(nn.BatchNorm1d(num_bits, affine=False))
+            layers.append(GlobalBatchNorm(num_bits, affine=False))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, fingerprint: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch bit"]:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_modules.networks.global_batch_norm import GlobalBatchNorm
+
 
 class EmbeddingMlp(nn.Module):
     """Map features to embeddings, eq. (1): dense layers with ReLU, the last one linear.
@@ -43,7 +45,7 @@ class EmbeddingMlp(nn.Module):
         for hidden_dim in hidden_dims:
             layers.append(nn.Linear(size, hidden_dim))
             if batch_norm:
-                layers.append(nn.BatchNorm1d(hidden_dim))
+                layers.append(GlobalBatchNorm(hidden_dim))
             layers += [nn.ReLU(), nn.Dropout(dropout)]
             size = hidden_dim
         self.layers = nn.Sequential(*layers, nn.Linear(size, output_dim))

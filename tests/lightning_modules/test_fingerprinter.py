@@ -230,9 +230,11 @@ def test_epochs_and_batches_draw_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     shifts: list[Tensor] = []
     forward = model.distortion.forward
 
-    def record(waveform: Tensor, noise: Tensor, room: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def record(
+        waveform: Tensor, noise: Tensor, room: Tensor, generator: torch.Generator, turn: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         shifts.append(torch.rand(3, generator=torch.Generator().set_state(generator.get_state())))
-        clean, distorted = forward(waveform, noise, room, generator)
+        clean, distorted = forward(waveform, noise, room, generator, turn)
         return clean, distorted
 
     monkeypatch.setattr(model.distortion, "forward", record)
@@ -373,15 +375,6 @@ def test_processes_that_gather_train_as_one_with_all_pairs() -> None:
         loss, gradient = gathered_loss(num_processes, encoder, segments)
         torch.testing.assert_close(loss, expected_loss)
         torch.testing.assert_close(gradient, expected_gradient)
-
-
-def test_what_several_processes_gave_is_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make()
-    monkeypatch.setattr(model, "_trainer", type("Two", (), {"world_size": 2})())
-    monkeypatch.setattr(type(model), "trainer", property(lambda self: self._trainer))
-    monkeypatch.setattr(model, "all_gather", lambda value, sync_grads: torch.stack([value, 2 * value]))
-    value = draw(3, 4)
-    assert torch.equal(model._gather(value), torch.cat([value, 2 * value]))
 
 
 def test_nothing_to_learn_cannot_be_fitted() -> None:

@@ -210,7 +210,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path: Path) -> Non
 
 def test_bound_is_of_one_sample_of_the_posterior() -> None:
     model, window = make_vae().eval(), draw(5, WINDOW, NUM_BINS)
-    terms = model.elbo(window, seeded(3))
+    terms = model.elbo(window, draw(5, LATENT, seed=3))
     posterior = model.posterior(window)
     likelihood = model.likelihood(posterior.sample(seeded(3)))
     normal = torch.distributions.Normal(likelihood.mean, (0.5 * likelihood.log_variance).exp())
@@ -227,7 +227,7 @@ def test_gradients_reach_every_parameter(
     prior: Callable[[int], Prior], encoder: Callable[[int, int, int], nn.Module] | None
 ) -> None:
     model = make_vae(prior=prior, encoder=encoder)
-    model.elbo(draw(8, WINDOW, NUM_BINS), seeded()).training_loss(beta=0.5).backward()
+    model.elbo(draw(8, WINDOW, NUM_BINS), draw(8, LATENT)).training_loss(beta=0.5).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
@@ -350,7 +350,7 @@ def test_pictures_of_one_value_stay_finite(precision: str, constant: float) -> N
 def test_likelihood_of_exact_values_has_a_maximum() -> None:
     model = make_vae().eval()
     likelihood = model.likelihood(torch.zeros(1, LATENT))
-    exact = model.elbo(likelihood.mean.detach(), seeded())
+    exact = model.elbo(likelihood.mean.detach(), draw(1, LATENT))
     # no likelihood is above that of log-variance -6 at the mean
     best = 0.5 * WINDOW * NUM_BINS * (6 - math.log(2 * math.pi))
     assert float(exact.log_likelihood.detach()) < best
@@ -359,7 +359,7 @@ def test_likelihood_of_exact_values_has_a_maximum() -> None:
 def test_the_bound_is_in_full_precision_under_autocast() -> None:
     model, window = make_vae().eval(), 30 * draw(4, WINDOW, NUM_BINS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = model.elbo(window, seeded())
+        terms = model.elbo(window, draw(4, LATENT))
     assert terms.log_likelihood.dtype == terms.divergence.dtype == torch.float32
     # sums of bf16 would be multiples of a large power of two
     assert not torch.equal(terms.log_likelihood, terms.log_likelihood.bfloat16().float())
@@ -379,7 +379,7 @@ def test_validation_logs_the_bound_of_the_queries() -> None:
     # over the windows of the queries, from noise that each validation draws alike
     with torch.no_grad():
         windows = model.eval().windows(queries).flatten(0, 1)
-        means = [model.elbo(windows, seeded(seed)).negative_elbo.mean() for seed in range(20)]
+        means = [model.elbo(windows, draw(len(windows), LATENT, seed=seed)).negative_elbo.mean() for seed in range(20)]
     assert metrics["val/negative_elbo"] == pytest.approx(float(torch.stack(means).mean()), rel=0.02)
     (again, *_) = make_trainer().validate(model, loaders, verbose=False)
     assert again == metrics
@@ -456,5 +456,5 @@ def test_a_checkpoint_of_weights_alone_restores_embeddings_and_bound(
         assert not torch.allclose(embedding, make_vae(prior=prior).eval()(feature))
         assert torch.equal(restored.eval()(feature), embedding)
         windows = feature[:, :WINDOW]
-        bounds = [made.elbo(windows, seeded()).negative_elbo for made in (model, restored)]
+        bounds = [made.elbo(windows, draw(16, LATENT)).negative_elbo for made in (model, restored)]
     assert torch.equal(bounds[0], bounds[1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_modules.networks import GlobalBatchNorm
 from lightning_modules.networks.dense_layers import DenseLayers
 from tests.lightning_modules.makers import NUM_FEATURES, draw, idle_parameters, make_clips, unsettle
 
@@ -45,7 +46,7 @@ def test_statistics_are_those_of_the_frames_that_are_there() -> None:
     layers, (frames, mask) = make_layers(training=True, dims=(4,)), make_clips(NUM_FRAMES, TIME)
     dense, norm = layers.layers[0], layers.layers[1]
     assert isinstance(dense, nn.Linear)
-    assert isinstance(norm, nn.BatchNorm1d)
+    assert isinstance(norm, GlobalBatchNorm)
     assert norm.running_mean is not None
     rows = dense(frames.double()[mask])
     assert len(rows) == 11
@@ -79,7 +80,7 @@ def test_no_layers_leave_frames_as_they_are(training: bool) -> None:
 
 def test_layers_are_the_papers() -> None:
     kinds = [type(layer) for layer in make_layers(training=False, dropout=0.5).layers]
-    assert kinds == 2 * [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    assert kinds == 2 * [nn.Linear, GlobalBatchNorm, nn.ReLU, nn.Dropout]
 
 
 def test_dropout_is_of_training_alone() -> None:

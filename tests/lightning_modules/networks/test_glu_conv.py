@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_modules.networks import GluConvDecoder, GluConvEncoder
+from lightning_modules.networks import GlobalBatchNorm, GluConvDecoder, GluConvEncoder
 from lightning_modules.networks.glu_conv import GatedConvBlock, GatedTransposedBlock, encoded_sizes
 
 BATCH, LATENT = 2, 3
@@ -100,7 +100,7 @@ def test_block_is_the_formula_of_the_gated_linear_unit(stride: int) -> None:
     torch.testing.assert_close(without_norm, expected, rtol=1e-12, atol=1e-12)
     # normalisation that has seen nothing divides by sqrt(1 + eps)
     norm = block.layers[-1]
-    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(norm, GlobalBatchNorm)
     torch.testing.assert_close(block.eval()(picture), expected / math.sqrt(1 + norm.eps), rtol=1e-12, atol=1e-12)
 
 
