@@ -4,8 +4,10 @@ from callbacks.beta_warmup import BetaWarmup
 from callbacks.checkpoint_artifact import CheckpointArtifact
 from callbacks.code_export import CodeExport
 from callbacks.codebook_refit import CodebookRefit
+from callbacks.epoch_seconds import EpochSeconds
 from callbacks.exact_resume import ExactResume
 from callbacks.final_checkpoint import FinalCheckpoint
+from callbacks.fingerprint_export import FingerprintExport
 from callbacks.fingerprint_report import FingerprintReport
 from callbacks.preemption import Preemption
 from callbacks.presence_report import PresenceReport
@@ -18,8 +20,10 @@ __all__ = [
     "CheckpointArtifact",
     "CodeExport",
     "CodebookRefit",
+    "EpochSeconds",
     "ExactResume",
     "FinalCheckpoint",
+    "FingerprintExport",
     "FingerprintReport",
     "Preemption",
     "PresenceReport",

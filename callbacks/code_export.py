@@ -38,6 +38,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from callbacks.atomic_file import write_array, write_file
+from callbacks.prediction_export import PredictionExport
+from callbacks.prediction_shards import Columns
 from callbacks.protocols import CodedModel, Corpus
 from retrieval.codes import Coder, save_coder
 from retrieval.files import save_faiss
@@ -46,53 +48,23 @@ from retrieval.index import HammingIndex, exhaustive_index
 _logger = logging.getLogger(__name__)
 
 
-class CodeExport(pl.Callback):
+class CodeExport(PredictionExport):
     """Write item ids, codes and embeddings of all items when `predict` ends.
 
     Args:
         folder: Where to; None is `<run folder>/codes`.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
-        self.folder = folder
-        self._batches: list[dict[str, Tensor]] = []
+    columns = ("item_index", "label", "embedding")
+    default_folder = "codes"
 
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: dict[str, Tensor],
-        batch: object,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the batch."""
-        self._batches.append({name: value.cpu() for name, value in outputs.items()})
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gather the batches of all processes and write them on one."""
-        shards = self._gather(trainer)
-        self._batches = []
-        if not trainer.is_global_zero:
-            return
-        columns = {name: torch.cat([batch[name] for batch in shards]) for name in shards[0]}
-        # a distributed sampler repeats items to fill up; each is written once, in order
-        unique, first = np.unique(columns["item_index"].numpy(), return_index=True)
+    def export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path, columns: Columns) -> None:
+        """Write the module's files."""
         coder = copy.deepcopy(pl_module.coder).cpu() if isinstance(pl_module, CodedModel) else None
-        embeddings = columns["embedding"][first].float()
-        folder = Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "codes"
-        export_codes(
-            folder, coder, embeddings, unique.tolist(), columns["label"][first], cast(Corpus,
-            trainer.datamodule)  # type: ignore[attr-defined]
-        )  # fmt: skip
+        embeddings, labels = (torch.from_numpy(columns[name]) for name in ("embedding", "label"))
+        corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
+        export_codes(folder, coder, embeddings.float(), columns["item_index"].tolist(), labels, corpus)
         _logger.info("%s of %d items: %s", "Codes" if coder else "Embeddings", len(embeddings), folder)
-
-    def _gather(self, trainer: pl.Trainer) -> list[dict[str, Tensor]]:
-        if trainer.world_size == 1:
-            return self._batches
-        shards: list[list[dict[str, Tensor]]] = [[] for _ in range(trainer.world_size)]
-        torch.distributed.all_gather_object(shards, self._batches)
-        return [batch for shard in shards for batch in shard]
 
 
 def export_codes(

@@ -44,6 +44,15 @@ class Corpus(Protocol):
 
 
 @runtime_checkable
+class HasTracks(Protocol):
+    """A data module's description of its tracks."""
+
+    @property
+    def tracks(self) -> Sequence[CorpusItem]:
+        """Every track; a segment's `track` is a position in it."""
+
+
+@runtime_checkable
 class RoleItems(Protocol):
     """Items of one role, fetched a batch at a time."""
 

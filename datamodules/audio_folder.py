@@ -31,7 +31,7 @@ class AudioFolder(EmbeddingDataModule):
         split_seed: Seed of that draw.
         name: What to call numbers measured on it; None is the folder's name.
         cache_dir: Folder of embedding caches.
-        batch_size: Items a batch.
+        batch_size: Items a batch, on each process.
         passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.

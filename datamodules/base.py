@@ -31,7 +31,7 @@ class EmbeddingDataModule(ClipDataModule[AudioItem]):
     Args:
         frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
         cache_dir: Folder of embedding caches.
-        batch_size: Items a batch.
+        batch_size: Items a batch, on each process.
         passes_per_epoch: Times the items to train on are gone through in one epoch; a small labelled set makes short
             epochs.
         labels_per_class: Labelled items a class; None takes `label_fraction`.

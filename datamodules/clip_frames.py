@@ -3,8 +3,10 @@
 from typing import Literal
 
 import numpy as np
+from torch import nn
 
-from datamodules.errors import CacheError
+from datamodules.errors import CacheError, SplitError
+from datamodules.precomputed import PrecomputedEmbeddings
 
 ShortClips = Literal["repeat", "pad"]
 
@@ -62,3 +64,23 @@ def own_frames(num_frames: np.ndarray, frames_per_clip: int) -> np.ndarray:
         frames_per_clip: Frames served of each.
     """
     return np.asarray(np.arange(frames_per_clip) < num_frames[:, None])
+
+
+def check_frames_per_clip(frames_per_clip: int | None, frontend: nn.Module) -> None:
+    """Refuse a number of frames that a front end can't give.
+
+    Raises:
+        SplitError: If it is below 1, or above 1 with embeddings computed beforehand.
+    """
+    if frames_per_clip is None:
+        return
+    if frames_per_clip < 1:
+        raise SplitError(
+            f"frames_per_clip must be at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out to have the "
+            "mean over a clip's frames."
+        )
+    if frames_per_clip > 1 and isinstance(frontend, PrecomputedEmbeddings):
+        raise SplitError(
+            "frames_per_clip must be 1 or left out with embeddings computed beforehand, which are one frame a clip; "
+            f"got {frames_per_clip}. Configure a front end as --data.frontend to have frames."
+        )

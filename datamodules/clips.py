@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datamodules.clip_frames import ClipFrames, ShortClips
+from datamodules.clip_frames import ClipFrames, ShortClips, check_frames_per_clip
+from datamodules.dealing import WholeBatchSampler, processes_and_rank
 from datamodules.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
-from datamodules.errors import SplitError
 from datamodules.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
 from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
 from datamodules.pairs import PairDataset
@@ -55,7 +55,7 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
     Args:
         frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
         cache_dir: Folder of embedding caches.
-        batch_size: Items a batch.
+        batch_size: Items a batch, on each process.
         standardize: Whether each feature is brought to mean 0 and deviation 1 over the (unlabelled) database.
         center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
             its level doesn't matter.
@@ -79,7 +79,7 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        _check_frames_per_clip(frames_per_clip, frontend)
+        check_frames_per_clip(frames_per_clip, frontend)
         self.frontend = cast(WaveformFrontEnd | PrecomputedEmbeddings, frontend)
         self.cache_dir = Path(cache_dir)
         self.batch_size = batch_size
@@ -233,7 +233,9 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
     def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Every usable item, queries and database alike."""
-        return self._loader(self._dataset(np.sort(np.concatenate([self.roles.query, self.roles.database]))))
+        everything = self._dataset(np.sort(np.concatenate([self.roles.query, self.roles.database])))
+        turn = processes_and_rank(self.trainer)
+        return self._loader(everything, WholeBatchSampler(len(everything), self._eval_batch_size, *turn))
 
     def _split(self, usable: np.ndarray) -> Roles:
         return self.assign_roles(self.items, usable)
@@ -259,34 +261,26 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
     def _train_loader(self, dataset: FeatureDataset | PairDataset) -> ResumableLoader:
         """Serve items in an order of each epoch's own; an interrupted epoch goes on where it was."""
-        num_processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        own_items = len(dataset) // num_processes
-        # batch normalisation is undefined over one item
-        ends_in_batch_of_one = own_items > self.batch_size and own_items % self.batch_size == 1
+        num_processes, rank = processes_and_rank(self.trainer)
+        # batch normalisation, which is over the batches of all processes, is undefined over one item
+        num_items, batch_size = len(dataset) // num_processes * num_processes, self.batch_size * num_processes
+        ends_in_batch_of_one = num_items > batch_size and num_items % batch_size == 1
         sampler = ShuffledSampler(len(dataset), num_processes, rank)
         return ResumableLoader(dataset, sampler, self.batch_size, self.num_workers, drop_last=ends_in_batch_of_one)
 
-    def _loader(self, dataset: FeatureDataset) -> DataLoader[dict[str, Tensor]]:
+    @property
+    def _eval_batch_size(self) -> int:
+        return self.batch_size if self.frames_per_clip else max(self.batch_size, 1024)
+
+    def _loader(
+        self, dataset: FeatureDataset, sampler: WholeBatchSampler | None = None
+    ) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size if self.frames_per_clip else max(self.batch_size, 1024),
+            batch_size=self._eval_batch_size,
+            sampler=sampler,
             collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-        )
-
-
-def _check_frames_per_clip(frames_per_clip: int | None, frontend: nn.Module) -> None:
-    if frames_per_clip is None:
-        return
-    if frames_per_clip < 1:
-        raise SplitError(
-            f"frames_per_clip must be at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out to have the "
-            "mean over a clip's frames."
-        )
-    if frames_per_clip > 1 and isinstance(frontend, PrecomputedEmbeddings):
-        raise SplitError(
-            "frames_per_clip must be 1 or left out with embeddings computed beforehand, which are one frame a clip; "
-            f"got {frames_per_clip}. Configure a front end as --data.frontend to have frames."
         )

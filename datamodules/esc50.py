@@ -53,7 +53,7 @@ class Esc50(EmbeddingDataModule):
         superclasses: Whether the five superclasses are the labels.
         name: What to call numbers measured on this copy; None is `ESC-50` or `ESC-10`.
         cache_dir: Folder of embedding caches.
-        batch_size: Items a batch.
+        batch_size: Items a batch, on each process.
         passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.

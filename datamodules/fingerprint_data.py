@@ -42,6 +42,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.clips import OnBadAudio
 from datamodules.compact_batch import BatchExpander, first_rooms
+from datamodules.dealing import WholeBatchSampler, processes_and_rank
 from datamodules.errors import SplitError
 from datamodules.feature_dataset import pass_batch
 from datamodules.fingerprint_datasets import DatabaseSegments, Queries, SegmentShape, TrainSegments
@@ -273,7 +274,7 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
             SplitError: If an epoch has fewer segments than a batch.
         """
         num_items = self.segments_per_epoch or self.segments_per_track * len(self.roles.train)
-        num_processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        num_processes, rank = processes_and_rank(self.trainer)
         if num_items // num_processes < self.batch_size:
             raise SplitError(
                 f"An epoch must have a batch of {self.batch_size} segments for each of {num_processes} processes; got "
@@ -305,11 +306,14 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         """Queries of indexed tracks that are not trained on, then the database; test noise and rooms."""
         seed = (self.queries.seed, 2)
-        return [self._loader(self._ask(self.test_passages(), "test", seed)), self.predict_dataloader()]
+        queries = self._ask(self.test_passages(), "test", seed)
+        return [self._loader(queries), self._loader(DatabaseSegments(self.audio, self.database))]
 
     def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """All segments of the indexed tracks."""
-        return self._loader(DatabaseSegments(self.audio, self.database))
+        segments = DatabaseSegments(self.audio, self.database)
+        turn = processes_and_rank(self.trainer)
+        return self._loader(segments, WholeBatchSampler(len(segments), self.eval_batch_size, *turn))
 
     def test_passages(self) -> Passages:
         """Return what test queries ask for; drawn once."""
@@ -347,10 +351,13 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
     def _samples(self, seconds: float) -> int:
         return round(seconds * self.sample_rate_hz)
 
-    def _loader(self, dataset: DatabaseSegments | Queries) -> DataLoader[dict[str, Tensor]]:
+    def _loader(
+        self, dataset: DatabaseSegments | Queries, sampler: WholeBatchSampler | None = None
+    ) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
             dataset,
             batch_size=self.eval_batch_size,
+            sampler=sampler,
             collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.cache_files import check_description, check_files, record_files, write_json
+from datamodules.dealing import WholeBatchSampler, processes_and_rank
 from datamodules.errors import CacheError, SplitError
 from datamodules.feature_dataset import pass_batch
 from datamodules.fingerprint_data import FingerprintDataModule
@@ -48,6 +49,7 @@ from datamodules.fingerprint_rows import (
 )
 from datamodules.noise import find_noise
 from datamodules.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.tracks import Track
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class FingerprintPairs(pl.LightningDataModule):
         corpus: Data module whose segments are fingerprinted.
         fingerprinter: Frozen; `lightning_modules.FrozenFingerprinter`.
         cache_dir: Folder of caches.
-        batch_size: Pairs a batch.
+        batch_size: Pairs a batch, on each process.
         num_views: Distorted versions of each training segment.
         num_passes: Epochs of the corpus that make the training segments; each draws starts of its own.
         train_on: `segments` serves the training segments; `database` the items of the database, with the differences
@@ -121,6 +123,11 @@ class FingerprintPairs(pl.LightningDataModule):
     def conditions(self) -> Sequence[str]:
         """Names of the conditions that `condition` numbers."""
         return self.corpus.conditions
+
+    @property
+    def tracks(self) -> Sequence[Track]:
+        """The tracks that `track` numbers."""
+        return self.corpus.tracks
 
     @property
     def track_names(self) -> Sequence[str]:
@@ -190,17 +197,19 @@ class FingerprintPairs(pl.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The database."""
-        return self._loader("test_item")
+        size = len(self._part("test_item")["fingerprint"])
+        return self._loader("test_item", WholeBatchSampler(size, _EVALUATION_BATCH, *processes_and_rank(self.trainer)))
 
     def _part(self, name: str) -> Mapping[str, np.ndarray]:
         if not self._rows:
             raise RuntimeError("Call setup() before asking for fingerprints.")
         return self._rows[name]
 
-    def _loader(self, part: str) -> DataLoader[dict[str, Tensor]]:
+    def _loader(self, part: str, sampler: WholeBatchSampler | None = None) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(
             FingerprintRows(self._part(part)),
             batch_size=_EVALUATION_BATCH,
+            sampler=sampler,
             collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
         )
 

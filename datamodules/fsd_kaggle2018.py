@@ -73,7 +73,7 @@ class FsdKaggle2018(EmbeddingDataModule):
         split_seed: Seed of drawing them.
         name: What to call numbers measured on this copy; None is `FSDKaggle2018`.
         cache_dir: Folder of embedding caches.
-        batch_size: Items a batch.
+        batch_size: Items a batch, on each process.
         passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.

@@ -46,7 +46,7 @@ class RenderedEvents(Esc50):
         render_seed: Seed of every sound.
         fold: Fold of the test queries, 1 to 5.
         cache_dir: Folder of embedding caches.
-        batch_size: Items a batch.
+        batch_size: Items a batch, on each process.
         passes_per_epoch: Times the items to train on are gone through in one epoch.
         labels_per_class: Labelled items a class; None takes `label_fraction`.
         label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.

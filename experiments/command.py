@@ -4,6 +4,8 @@ A fit ends with a test.
 """
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import sys
@@ -93,6 +95,10 @@ class EarmarkCli(LightningCLI):
             config.weights_only = True  # Lightning's own default lets a checkpoint run code
         if self.subcommand == "test":
             config.verbose = False  # RetrievalReport prints a better table
+        if self.subcommand == "predict":
+            config.return_predictions = False  # callbacks write them; memory may not hold all
+            if trainer.default_root_dir is None:
+                trainer.default_root_dir = str(Path("runs") / _predict_name(config))
         if trainer.default_root_dir is None:
             configs = getattr(config, "config", None) or []
             name = run_name(Path(str(configs[0])).stem if configs else "run")
@@ -304,6 +310,14 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         else:
             joined[-1] += f"={argument}"
     return joined
+
+
+def _predict_name(config: Namespace) -> str:
+    """Name a prediction after its first config and all options: the same command finds what a killed one has done."""
+    configs = getattr(config, "config", None) or []
+    options = json.dumps(config.as_dict(), sort_keys=True, default=str)
+    stem = Path(str(configs[0])).stem if configs else "run"
+    return f"{stem}/predict-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
 
 
 def _place_wandb_run(init_args: Namespace, folder: Path, subcommand: str) -> None:
