@@ -27,6 +27,7 @@ from retrieval.index.probing import (
     probe_buckets,
 )
 from retrieval.index.sequence_search import Match, SequenceSearch, search_sequences
+from retrieval.index.sharded import ShardedIndex, merge_rankings, merge_saved
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
 
 __all__ = [
@@ -53,10 +54,13 @@ __all__ = [
     "Projection",
     "Ranking",
     "SequenceSearch",
+    "ShardedIndex",
     "TableSearch",
     "VectorRows",
     "WidthProbing",
     "exhaustive_index",
+    "merge_rankings",
+    "merge_saved",
     "nearest_by_inner_product",
     "nearest_candidates",
     "num_bits_of",

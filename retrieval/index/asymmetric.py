@@ -120,8 +120,13 @@ class AsymmetricIndex(FlatCodesIndex):
     def _options(self) -> Options:
         return {"quantizer": type(self.quantizer).__name__, "num_bits": self.quantizer.num_bits}
 
-    def _check_mergeable(self, other: Index) -> None:
-        super()._check_mergeable(other)
+    def check_mergeable(self, other: Index) -> None:
+        """Check that another index has the same quantizer.
+
+        Raises:
+            ValueError: If it is of another kind, or encodes otherwise.
+        """
+        super().check_mergeable(other)
         if not (isinstance(other, AsymmetricIndex) and has_equal_state(self.quantizer, other.quantizer)):
             raise ValueError(
                 "Only indexes of one quantizer can be merged; these have other codebooks. Fit once, then build both."

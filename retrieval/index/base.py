@@ -98,6 +98,18 @@ class Index(ABC):
             ValueError: If it is of another kind, encodes otherwise, or shares an id; nothing has changed then.
         """
 
+    def check_mergeable(self, other: "Index") -> None:
+        """Check that another index is built like this one; its ids are not looked at.
+
+        Raises:
+            ValueError: If it is of another kind, or encodes otherwise.
+        """
+        if type(other) is not type(self) or other._options() != self._options():
+            raise ValueError(
+                f"Only indexes of one kind can be merged; got {type(self).__name__}({dict(self._options())}) and "
+                f"{type(other).__name__}({dict(other._options())}). Build both alike."
+            )
+
     @abstractmethod
     def distances(self, queries: Float[Tensor, "query feature"]) -> Float[Tensor, "query item"]:
         """Measure every item, in the order of `item_ids`; items with the same code get the same value.
@@ -236,13 +248,6 @@ class Index(ABC):
     def _check_has_items(self) -> None:
         if len(self) == 0:
             raise RuntimeError("The index is empty; add items before searching.")
-
-    def _check_mergeable(self, other: "Index") -> None:
-        if type(other) is not type(self) or other._options() != self._options():
-            raise ValueError(
-                f"Only indexes of one kind can be merged; got {type(self).__name__}({dict(self._options())}) and "
-                f"{type(other).__name__}({dict(other._options())}). Build both alike."
-            )
 
     def _take_in(self, item_ids: Tensor, num_rows: int) -> np.ndarray | None:
         """Take ids in; return the order that sorts old and new, in this sequence, or None where they are sorted."""

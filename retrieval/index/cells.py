@@ -160,17 +160,26 @@ class CellIndex(Index):
             ValueError: If it is of another kind, was fitted otherwise, or shares an id; nothing has changed then.
             RuntimeError: If either is not fitted.
         """
-        self._check_mergeable(other)
+        self.check_mergeable(other)
+        self._own()
+        self._take_in(other.item_ids, len(other))
+        by_id = faiss.InvertedLists.SUBSET_TYPE_ID_RANGE  # type: ignore[attr-defined]
+        other.faiss_index.copy_subset_to(self.faiss_index, by_id, 0, 2**63 - 1)
+
+    def check_mergeable(self, other: Index) -> None:
+        """Check that another index is built like this one, with the same centroids and codebooks.
+
+        Raises:
+            ValueError: If it is of another kind, or encodes otherwise.
+            RuntimeError: If either is not fitted.
+        """
+        super().check_mergeable(other)
         assert isinstance(other, CellIndex)
         pairs = zip(self._trained_arrays(), other._trained_arrays(), strict=True)
         if not all(np.array_equal(ours, theirs) for ours, theirs in pairs):
             raise ValueError(
                 "Only indexes of one fit can be merged; these have other centroids. Fit once, save, load twice."
             )
-        self._own()
-        self._take_in(other.item_ids, len(other))
-        by_id = faiss.InvertedLists.SUBSET_TYPE_ID_RANGE  # type: ignore[attr-defined]
-        other.faiss_index.copy_subset_to(self.faiss_index, by_id, 0, 2**63 - 1)
 
     def distances(self, queries: Float[Tensor, "query feature"]) -> Float[Tensor, "query item"]:
         """Measure the items of the cells visited, in float32 on the host; the others are infinitely far.

@@ -54,9 +54,17 @@ class ExactIndex(FlatCodesIndex):
         """
         if len(self) == 0 and len(other):
             self._take_dim(other.faiss_index.d)
+        super().merge(other)
+
+    def check_mergeable(self, other: Index) -> None:
+        """Check that another index has the same metric and, where both hold items, the same dimension.
+
+        Raises:
+            ValueError: If it has not, or is of another kind.
+        """
+        super().check_mergeable(other)
         if len(self) and len(other) and self.faiss_index.d != other.faiss_index.d:
             raise ValueError(f"Expected vectors of {self.faiss_index.d} dimensions; got {other.faiss_index.d}.")
-        super().merge(other)
 
     def distances(self, queries: Float[Tensor, "query feature"]) -> Float[Tensor, "query item"]:
         """Measure every item, in the precision of the queries, but at least float32.

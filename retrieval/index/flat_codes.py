@@ -66,7 +66,7 @@ class FlatCodesIndex(Index):
         Raises:
             ValueError: If it is of another kind, encodes otherwise, or shares an id; nothing has changed then.
         """
-        self._check_mergeable(other)
+        self.check_mergeable(other)
         assert isinstance(other, FlatCodesIndex)
         if len(other):
             self._add_rows(other._rows, other.item_ids)

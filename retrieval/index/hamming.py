@@ -101,8 +101,13 @@ class HammingIndex(FlatCodesIndex):
     def _options(self) -> Options:
         return {"coder": type(self.coder).__name__, "num_bits": self.coder.num_bits}
 
-    def _check_mergeable(self, other: Index) -> None:
-        super()._check_mergeable(other)
+    def check_mergeable(self, other: Index) -> None:
+        """Check that another index has the same hash.
+
+        Raises:
+            ValueError: If it is of another kind, or encodes otherwise.
+        """
+        super().check_mergeable(other)
         if not (isinstance(other, HammingIndex) and has_equal_state(self.coder, other.coder)):
             raise ValueError(
                 "Only indexes of one coder can be merged; these encode otherwise. Fit once, then build both."
