@@ -274,40 +274,16 @@ def run_train(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
-def test_two_processes_test_as_one(finished_fit: Path) -> None:
-    arguments = ["test", *SMALL_DEMO, *QUIET, "--ckpt_path=run/checkpoints/last.ckpt"]
-    arguments += ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    done = run_train([*arguments, f"--trainer.default_root_dir={finished_fit / 'two'}"], finished_fit)
+def test_two_processes_make_one_run(finished_fit: Path) -> None:
+    # what they compute is compared with one process in test_several_processes.py
+    folder = finished_fit / "ddp"
+    arguments = ["fit", *SMALL_DEMO, *QUIET[1:], "--trainer.devices=2", "--trainer.strategy=ddp"]
+    done = run_train([*arguments, "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}"], finished_fit)
     assert done.returncode == 0, done.stderr
-    for one, two in zip(results(finished_fit / "run"), results(finished_fit / "two"), strict=True):
-        assert float(str(two["mAP"])) == pytest.approx(float(str(one["mAP"])), abs=1e-6)
-
-
-def test_two_processes_train_one_model(finished_fit: Path) -> None:
-    arguments = [
-        "fit",
-        *SMALL_DEMO,
-        *QUIET,
-        "--trainer.devices=2",
-        "--trainer.strategy=ddp",
-        "--trainer.accelerator=cpu",
-    ]
-    done = run_train([*arguments, f"--trainer.default_root_dir={finished_fit / 'ddp'}"], finished_fit)
-    assert done.returncode == 0, done.stderr
-    rows = results(finished_fit / "ddp")
-    assert float(str(rows[0]["mAP"])) > 0.2  # ten classes: chance is about 0.1
-
-
-def test_two_processes_fit_one_baseline(in_tmp: Path) -> None:
-    arguments = ["fit", "--config=baselines/itq.yaml", "--config=data/rendered_events.yaml", "--model.num_bits=8",
-                 *QUIET, "--data.clips_per_class=10", "--data.labels_per_class=4",
-                 "--trainer.accelerator=cpu"]  # fmt: skip
-    for num_processes in (1, 2):
-        own = [f"--trainer.devices={num_processes}", f"--trainer.default_root_dir={in_tmp / str(num_processes)}"]
-        done = run_train([*arguments, *own], in_tmp)
-        assert done.returncode == 0, done.stderr
-    for one, two in zip(results(in_tmp / "1"), results(in_tmp / "2"), strict=True):
-        assert float(str(two["mAP"])) == pytest.approx(float(str(one["mAP"])), abs=1e-6)
+    assert float(str(results(folder)[0]["mAP"])) > 0.2  # ten classes: chance is about 0.1
+    assert len(list(folder.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert len(list((finished_fit / "cache").glob("renderedevents-*/frames.npy"))) == 1
 
 
 def test_a_missing_corpus_ends_with_one_line(in_tmp: Path) -> None:
