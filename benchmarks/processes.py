@@ -49,7 +49,7 @@ def list_cases(
         checkpoint = folder / "fingerprinter-1" / "checkpoints" / "last.ckpt"
         cases["fingerprinter"] = (64, ["--config=fingerprinter_small.yaml", *tracks, "--data.segments_per_epoch=512"])
         cases["flowhash"] = (1024, [
-            "--config=flowhash_plus.yaml", *(each.replace("--data.", "--data.corpus.") for each in tracks),
+            "--config=flowhash_contrast.yaml", *(each.replace("--data.", "--data.corpus.") for each in tracks),
             f"--data.fingerprinter.checkpoint={checkpoint}", "--data.corpus.hop_seconds=0.5",
             "--data.corpus.segments_per_track=10",
         ])  # fmt: skip

@@ -1,6 +1,6 @@
-"""Write the fingerprints, or the hash's z, of all segments of a database in files that numpy reads.
+"""Write the fingerprints, or the hash's z or code, of all segments of a database in files that numpy reads.
 
-fingerprint.npy     float32 [item, feature]; `z.npy`, [item, bit], of a hash
+fingerprint.npy     float32 [item, feature]; of a hash `z.npy`, [item, bit], or `code.npy`, bool [item, bit]
 track.npy           int64 [item], a line of tracks.csv
 start_seconds.npy   float64 [item], where the segment begins in its track
 tracks.csv          track, name
@@ -27,7 +27,7 @@ class FingerprintExport(PredictionExport):
         folder: Where to; None is `<run folder>/fingerprints`.
     """
 
-    columns = ("item_index", "track", "start_seconds", "fingerprint", "z")
+    columns = ("item_index", "track", "start_seconds", "fingerprint", "z", "code")
     default_folder = "fingerprints"
 
     def export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path, columns: Columns) -> None:

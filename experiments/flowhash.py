@@ -143,7 +143,7 @@ class _Analysis:
     def marginals(self) -> list[Marginals]:
         """Measure FlowHash at the first length and at the largest, and ours beside it."""
         found = []
-        for name in ("flowhash", "flowhash_plus"):
+        for name in ("flowhash", "flowhash_contrast"):
             for num_bits in dict.fromkeys((self.study.bits[0], max(self.study.bits))):
                 hashed = self.maker.make(name, num_bits) if name in self.study.methods else None
                 if hashed is not None:
@@ -154,7 +154,7 @@ class _Analysis:
     def closeness(self) -> list[Closeness]:
         """Measure FlowHash with and without BCE."""
         found = []
-        for name in ("flowhash", _WITHOUT_BCE, "flowhash_plus"):
+        for name in ("flowhash", _WITHOUT_BCE, "flowhash_contrast"):
             hashed = self.maker.make(name, self.study.bits[0]) if name in self.study.methods else None
             if hashed is not None:
 

@@ -60,7 +60,7 @@ def draw_marginals(marginals: Sequence[Marginals], data_name: str) -> Figure:
         centres = (edges[1:] + edges[:-1]) / 2
         for number, density in enumerate(own.densities):
             axes.plot(centres, density, lw=0.8, color=mpl.colormaps["viridis"](number / own.num_bits))
-        if own.method != "flowhash_plus":  # which has no such target
+        if own.method != "flowhash_contrast":  # which has no such target
             normal = [np.exp(-0.5 * (centres - mean) ** 2) / math.sqrt(2 * math.pi) for mean in (-2, 2)]
             axes.plot(centres, sum(normal) / 2, color="black", lw=1.5, ls="--", label="target, eq. (7)")
             axes.legend(fontsize=8)

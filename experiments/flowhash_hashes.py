@@ -164,7 +164,7 @@ class HashMaker:
 
 def _load(name: str, checkpoint: Path) -> StudyHash:
     loaded = load_hash(checkpoint)
-    return StudyHash(name, loaded.num_bits, f"{name}-{weights_checksum(checkpoint)[:12]}", loaded)
+    return StudyHash(name, loaded.num_bits, f"{name}-{weights_checksum(checkpoint)[:12]}", loaded.hash_function)
 
 
 def describe_key(*parts: object) -> str:

@@ -17,7 +17,7 @@ from experiments.command import find_config, run_command
 from experiments.flowhash_fingerprints import Encoder, Fingerprints
 from experiments.search_models import SearchError, load_flow_hash, read_checkpoint, read_run_config, record_of
 from experiments.singh2024 import ENCODERS, LEARNED_CONFIGS, FlowStudy
-from lightning_modules import FlowHash
+from lightning_modules import HashModule
 
 _QUIET = (
     "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
@@ -119,7 +119,7 @@ def train_hash(study: FlowStudy, name: str, num_bits: int, fingerprints: Fingerp
     return _train(Cell(name, fingerprints.encoder.name, num_bits, 0, 0, None, arguments), folder)
 
 
-def load_hash(checkpoint: Path) -> FlowHash:
+def load_hash(checkpoint: Path) -> HashModule:
     """Load a trained hash, in evaluation mode.
 
     Raises:
@@ -127,10 +127,9 @@ def load_hash(checkpoint: Path) -> FlowHash:
     """
     record = record_of(str(checkpoint))
     state = read_checkpoint(checkpoint)["state_dict"]
-    first = next((value for name, value in state.items() if name.startswith("projection.") and value.ndim == 2), None)
-    if first is None:
-        raise SearchError(f"{checkpoint}: expected a checkpoint of FlowHash, found another. Name one of flowhash.yaml.")
-    return load_flow_hash(record, read_run_config(checkpoint, None), int(first.shape[1]))
+    if "fingerprint_dim" not in state:
+        raise SearchError(f"{checkpoint}: expected a checkpoint of a hash, found another. Name one of flowhash.yaml.")
+    return load_flow_hash(record, read_run_config(checkpoint, None), int(state["fingerprint_dim"]))
 
 
 def _train(cell: Cell, folder: Path) -> Path:
@@ -143,10 +142,14 @@ def _train(cell: Cell, folder: Path) -> Path:
     last, finished = run / "last.ckpt", run / "finished"
     if not finished.is_file():
         keeper = {"dirpath": str(run), "filename": "last", "enable_version_counter": False}
-        callbacks = [{
-            "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
-            "init_args": keeper | {"save_on_train_epoch_end": True},
-        }]  # fmt: skip
+        callbacks = [
+            {
+                "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+                "init_args": keeper | {"save_on_train_epoch_end": True},
+            },
+            # of a hash that is fitted without a step, which the other does not see
+            {"class_path": "callbacks.FinalCheckpoint", "init_args": {"dirpath": str(run)}},
+        ]
         resume: Sequence[str] = (f"--ckpt_path={last}",) if last.is_file() else ()
         run_command([
             "fit", *cell.arguments, *_QUIET, "--test_after_fit=false", f"--trainer.callbacks={json.dumps(callbacks)}",

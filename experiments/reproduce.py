@@ -44,7 +44,8 @@ _GRID_OPTIONS = (
 )  # fmt: skip
 _PAIR_OPTIONS = ("methods", "seeds", "workers")
 _CHECKPOINT_OPTIONS = (
-    "fingerprinter", "nafp", "attention", "flowhash", "flowhash_plus", "flowhash_without_bce", "num_queries",
+    "fingerprinter", "nafp", "attention", "flowhash", "flowhash_contrast", "flowhash_plus", "flowhash_without_bce",
+    "num_queries",
 )  # fmt: skip
 _FLOWHASH_OPTIONS = ("methods", "bits", "data_config")
 _CODE_OPTIONS = ("embeddings", "bits", "num_codewords", "seeds", "label_fractions")
@@ -157,7 +158,7 @@ def _add_flowhash_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fingerprinter", nargs="+", metavar="CKPT", help="transformers; the first is what is hashed")
     group.add_argument("--nafp", metavar="CKPT", help="of fingerprinter_nafp.yaml; left out where it is not given")
     group.add_argument("--attention", metavar="CKPT", help="of fingerprinter_attention.yaml; likewise")
-    for name in ("flowhash", "flowhash_plus", "flowhash_without_bce"):
+    for name in ("flowhash", "flowhash_contrast", "flowhash_plus", "flowhash_without_bce"):
         text = "of flowhash.yaml with --model.bit_weight 0" if name == "flowhash_without_bce" else f"of {name}.yaml"
         group.add_argument(f"--{name}", nargs="+", metavar="CKPT", help=f"{text}, one a code length")
     group.add_argument(

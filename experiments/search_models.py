@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 from experiments.command import find_config
-from lightning_modules import Fingerprinter, FlowHash, FrozenFingerprinter, checkpoints
+from lightning_modules import Fingerprinter, FrozenFingerprinter, HashModule, checkpoints
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import FrontEnd
 from lightning_modules.frontends.pretrained import weights_checksum
@@ -114,17 +114,17 @@ def load_fingerprinter(record: ModelRecord) -> Fingerprinter:
     return model
 
 
-def load_flow_hash(record: ModelRecord, config: Mapping[str, Any], fingerprint_dim: int) -> FlowHash:
+def load_flow_hash(record: ModelRecord, config: Mapping[str, Any], fingerprint_dim: int) -> HashModule:
     """Return a hash in evaluation mode, without gradients, on the host.
 
     Raises:
-        SearchError: If config and checkpoint are not of a FlowHash of such fingerprints.
+        SearchError: If config and checkpoint are not of a hash of such fingerprints.
     """
     model = make_model(config["model"], {"input_dim": fingerprint_dim})
-    if not isinstance(model, FlowHash):
+    if not isinstance(model, HashModule):
         raise SearchError(
             f"{record.name}: expected a hash, config says {type(model).__name__}. Give --hash the checkpoint of "
-            "`python train.py fit --config flowhash_plus.yaml`, or pca_median or random_hyperplanes."
+            "`python train.py fit --config flowhash_plus.yaml`, or the name of one that is fitted to the tracks."
         )
     load_weights(model, Path(record.name))
     return model.eval().requires_grad_(requires_grad=False)

@@ -23,7 +23,8 @@ HASHES = {
     "pca_median": "PCA, medians",
     "flowhash": "FlowHash (the paper's)",
     "flowhash_without_bce": "FlowHash without BCE",
-    "flowhash_plus": "FlowHash plus (ours)",
+    "flowhash_contrast": "projection by contrast (ours)",
+    "flowhash_plus": "balanced residual cells (ours)",
 }
 EXACT = "exact"
 WIDTHS = "flowhash_widths"  # FlowHash searched with the paper's r and r~ in place of a budget
@@ -31,6 +32,7 @@ METHODS = {EXACT: "exact search", **HASHES, WIDTHS: "FlowHash, widths 1.0 and 1.
 LEARNED_CONFIGS = {
     "flowhash": ("flowhash.yaml", ()),
     "flowhash_without_bce": ("flowhash.yaml", ("--model.bit_weight=0.0",)),
+    "flowhash_contrast": ("flowhash_contrast.yaml", ()),
     "flowhash_plus": ("flowhash_plus.yaml", ()),
 }  # fmt: skip
 # Of each corpus: the paper's table with it.
@@ -180,5 +182,6 @@ def _steps(most: int) -> tuple[int, ...]:
 _CORPUS = "data/fma.yaml"
 _FEW_EPOCHS = {
     "flowhash.yaml": ("--trainer.max_epochs=60", "--model.projection_epochs=5"),
-    "flowhash_plus.yaml": ("--trainer.max_epochs=2", "--trainer.limit_train_batches=80"),
+    "flowhash_contrast.yaml": ("--trainer.max_epochs=2", "--trainer.limit_train_batches=80"),
+    "flowhash_plus.yaml": (),
 }

@@ -128,7 +128,7 @@ def reproduce_flowhash(options: argparse.Namespace, passed_on: Sequence[str]) ->
     )
     hashes = {
         name: tuple(getattr(options, name))
-        for name in ("flowhash", "flowhash_plus", "flowhash_without_bce")
+        for name in ("flowhash", "flowhash_contrast", "flowhash_plus", "flowhash_without_bce")
         if getattr(options, name)
     }
     checkpoints = Checkpoints(tuple(options.fingerprinter or ()), options.nafp, options.attention, hashes)

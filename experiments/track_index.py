@@ -118,7 +118,7 @@ def create_track_index(folder: Path, options: TrackOptions, sources: Sequence[So
             save_coder(coder, folder / HASH_FILE)
             projection = coder
         else:
-            projection = load_flow_hash(flow, config, dim)
+            projection = load_flow_hash(flow, config, dim).hash_function
         if storage == "product":
             quantizer = ProductQuantizer(dim, 8 * min(dim, _QUANTIZED_BYTES), num_codewords=256)
             quantizer.fit(sample)
@@ -160,7 +160,7 @@ def open_track_index(folder: Path, fingerprinter: str | None = None, hash_place:
     fingerprints = SegmentFingerprints(load_fingerprinter(found.fingerprinter), settings.hop_seconds)
     projection: HashFunction
     if found.hash_model is not None and found.hash_config is not None:
-        projection = load_flow_hash(found.hash_model, found.hash_config, settings.dim)
+        projection = load_flow_hash(found.hash_model, found.hash_config, settings.dim).hash_function
     else:
         projection = _load_classical(folder / HASH_FILE)
     index = FingerprintIndex.open(folder / INDEX, projection)

@@ -5,48 +5,31 @@ sections 3.1 and 3.2: a projection of fingerprints to R^K, then a flow that give
 are the code.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol, cast, get_args, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
-import pytorch_lightning as pl
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch
-from lightning_modules.code_scoring import score_codes
-from lightning_modules.collector import ItemCollector
-from lightning_modules.global_batch import gather_batch, keep_in_graph, let_rest, log_scores
+from lightning_modules.global_batch import gather_batch, keep_in_graph, let_rest
+from lightning_modules.hash_module import HashModule
 from lightning_modules.losses import ProjectionLoss, bit_cross_entropy, flow_loss, negative_log_likelihood
 from lightning_modules.networks import BalancedFlow
+from retrieval.index import HashFunction
 
 _CHUNK_ITEMS = 16_384
 Recenter = Literal["none", "medians"]
-_QUERY_COLUMNS = ("fingerprint", "track", "start_seconds", "condition", "is_repeated")
-_ITEM_COLUMNS = ("fingerprint", "track", "start_seconds")
 
 
-@runtime_checkable  # or the shape checks of the tests can't be turned on
-class ServesFingerprints(Protocol):
-    """What the data module has beside its loaders; `datamodules.FingerprintPairs` does."""
-
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Names of the conditions under which queries were recorded."""
-
-    def training_fingerprints(self) -> Float[Tensor, "item feature"]:
-        """Return the clean fingerprints to train on."""
-
-
-class FlowHash(pl.LightningModule):
+class FlowHash(HashModule):
     """Learn a projection from pairs of fingerprints, then a flow on what it gives.
 
     The first `projection_epochs` train the projection; from then on it is fixed and the flow is trained, eq. (11). The
     epoch alone tells which, so that a run resumes where it was.
-
-    Validation and test read two loaders: queries, then the database.
 
     Args:
         input_dim: Size of a fingerprint; the data module gives it.
@@ -86,7 +69,7 @@ class FlowHash(pl.LightningModule):
         recenter: Recenter = "none",
         efficiency_condition: str = "noise 10 dB",
     ) -> None:
-        super().__init__()
+        super().__init__(input_dim, num_bits, efficiency_condition)
         if projection_epochs < 0 or bit_weight < 0 or recenter not in get_args(Recenter):
             raise ValueError(
                 "Expected projection_epochs and bit_weight of at least 0, and recenter one of "
@@ -97,21 +80,17 @@ class FlowHash(pl.LightningModule):
         self.flow = None if flow is None else flow(num_bits)
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.num_bits = num_bits
         self.projection_epochs = projection_epochs
         self.bit_weight = bit_weight
         self.normalized_bits = normalized_bits
         self.recenter: Recenter = recenter
-        self.efficiency_condition = efficiency_condition
         self.register_buffer("medians", torch.zeros(num_bits))
         self.register_buffer("_is_centered", torch.tensor(False))
-        self._collectors = nn.ModuleDict(
-            {
-                f"{stage}_{role}": ItemCollector(columns)
-                for stage in ("val", "test")
-                for role, columns in (("query", _QUERY_COLUMNS), ("item", _ITEM_COLUMNS))
-            }
-        )
+
+    @property
+    def hash_function(self) -> HashFunction:
+        """The signs of z."""
+        return self
 
     @property
     def is_fitted(self) -> bool:
@@ -195,21 +174,13 @@ class FlowHash(pl.LightningModule):
             for module, mode in was_training.items():
                 module.training = mode
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather one batch of queries (loader 0) or database items (loader 1)."""
-        self._collector("val", dataloader_idx).update(batch)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather one batch of queries (loader 0) or database items (loader 1)."""
-        self._collector("test", dataloader_idx).update(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Score the codes of validation queries and items."""
-        self._score("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Score the codes of test queries and items."""
-        self._score("test")
+    def score_items(self, items: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the negative log-likelihood of the items' projections, where there is a flow."""
+        if self.flow is None:
+            return {}
+        with torch.no_grad():
+            log_prob = [self.flow.log_prob(self.projection(x)) for x in items["fingerprint"].split(_CHUNK_ITEMS)]
+        return {"nll": -float(torch.cat(log_prob).mean())}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the batch's centred z, and which segment of which track each is."""
@@ -220,10 +191,6 @@ class FlowHash(pl.LightningModule):
         """Make optimizer and schedule from the config."""
         optimizer = self.make_optimizer(self.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
-
-    @property
-    def _data(self) -> ServesFingerprints:
-        return cast(ServesFingerprints, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def _resting(self) -> list[nn.Parameter]:
         """Return what this epoch doesn't train."""
@@ -247,28 +214,3 @@ class FlowHash(pl.LightningModule):
             negative_log_likelihood(self.flow.base.log_prob(z[:num_pairs]), log_determinant[:num_pairs]),
             bit_cross_entropy(densities, other_densities, normalized=self.normalized_bits),
         )
-
-    def _collector(self, stage: str, dataloader_idx: int) -> ItemCollector:
-        return cast(ItemCollector, self._collectors[f"{stage}_{('query', 'item')[dataloader_idx]}"])
-
-    def _score(self, stage: str) -> None:
-        queries, items = (self._collector(stage, loader).collect() for loader in (0, 1))
-        if self.trainer.sanity_checking:
-            return
-        query_z, item_z = self.project(queries["fingerprint"]), self.project(items["fingerprint"])
-        scores = score_codes(queries, items, query_z, item_z, self._measured(queries))
-        if self.flow is not None:
-            with torch.no_grad():
-                log_prob = [self.flow.log_prob(self.projection(x)) for x in items["fingerprint"].split(_CHUNK_ITEMS)]
-            scores["nll"] = -float(torch.cat(log_prob).mean())
-        log_scores(self, stage, scores, len(queries["track"]))
-
-    def _measured(self, queries: Mapping[str, Tensor]) -> Bool[Tensor, " query"]:
-        """Say which queries are of the condition on which the search is measured."""
-        names = list(self._data.conditions)
-        if self.efficiency_condition not in names:
-            raise ValueError(
-                f"Expected efficiency_condition to be one of the data's conditions, {', '.join(names)}; got "
-                f"{self.efficiency_condition!r}. Set --model.efficiency_condition to one."
-            )
-        return queries["condition"] == names.index(self.efficiency_condition)

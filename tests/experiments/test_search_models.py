@@ -92,7 +92,7 @@ def test_fingerprints_can_be_quantized(here: Path, capsys: pytest.CaptureFixture
 
 
 def write_hash(here: Path, num_bits: int = 5) -> None:
-    config = read_config("flowhash_plus.yaml")
+    config = read_config("flowhash_contrast.yaml")
     config["model"]["init_args"]["num_bits"] = num_bits
     config["data"]["init_args"]["fingerprinter"]["init_args"]["checkpoint"] = FINGERPRINTER
     torch.manual_seed(0)

@@ -111,7 +111,8 @@ def list_cases(root: Path) -> dict[str, Case]:
             ("nll", "bit_loss", "flow_loss"), ("bucket_entropy", "nll"), export=FINGERPRINTS,
         ),
         "flowhash on the database": Case(
-            ("--config=flowhash_plus.yaml", *hashed), ("projection_loss",), ("bucket_entropy",), export=FINGERPRINTS,
+            ("--config=flowhash_contrast.yaml", *hashed), ("projection_loss",), ("bucket_entropy",),
+            export=FINGERPRINTS,
         ),
     }  # fmt: skip
 

@@ -215,10 +215,7 @@ def test_a_test_logs_balance_agreement_and_efficiency() -> None:
     logged = trainer.callback_metrics
     model.eval()
     is_measured = data.queries["condition"] == 1
-    expected = score_codes(
-        data.queries, data.items, model.project(data.queries["fingerprint"]),
-        model.project(data.items["fingerprint"]), is_measured,
-    )  # fmt: skip
+    expected = score_codes(data.queries, data.items, model, is_measured)
     for name, value in expected.items():
         assert float(logged[f"test/{name}"]) == pytest.approx(value, rel=1e-5), name
     assert math.isfinite(float(logged["test/nll"]))
@@ -231,7 +228,14 @@ def test_scores_of_hand_worked_codes() -> None:
     queries = {name: column[:3] for name, column in items.items()} | {"start_seconds": torch.tensor([0.04, 1.0, 9.0])}
     item_z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, 1.0]])
     query_z = torch.tensor([[1.2, 1.0], [0.4, 0.2], [-1.0, 1.0]])
-    scores = score_codes(queries, items, query_z, item_z, torch.tensor([True, True, True]))
+    # both have the same fingerprints; those of queries are shorter
+    queries["fingerprint"] = queries["fingerprint"] / 2
+
+    class Known:
+        def project(self, vectors: torch.Tensor) -> torch.Tensor:
+            return query_z[: len(vectors)] if float(vectors.max()) < 1 else item_z
+
+    scores = score_codes(queries, items, Known(), torch.tensor([True, True, True]))
     assert scores["bucket_entropy"] == pytest.approx(1.5)
     assert scores["entropy_gap"] == pytest.approx(0.5)
     assert scores["near_uniform"] == pytest.approx(0.75)

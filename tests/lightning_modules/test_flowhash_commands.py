@@ -32,12 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("config", ["flowhash.yaml", "flowhash_plus.yaml"])
+@pytest.mark.parametrize("config", ["flowhash.yaml", "flowhash_contrast.yaml", "flowhash_plus.yaml"])
 def test_a_hash_is_trained_tested_and_restored(folder: Path, config: str) -> None:
     (checkpoint,) = (folder / "fingerprinter").rglob("*.ckpt")
     run = folder / config
     cli = train.main([
         "fit", f"--config={config}", *SMALL, f"--trainer.default_root_dir={run}", "--model.num_bits=8",
+        # a replica has few fingerprints
+        *(["--model.num_bits=4"] if config == "flowhash_plus.yaml" else []),
         "--trainer.check_val_every_n_epoch=2",
         f"--data.corpus.root={folder / 'fma'}", f"--data.corpus.noise.root={folder / 'musan'}",
         f"--data.corpus.cache_dir={folder / 'cache'}", f"--data.cache_dir={folder / 'cache'}",
@@ -51,8 +53,12 @@ def test_a_hash_is_trained_tested_and_restored(folder: Path, config: str) -> Non
     (kept,) = run.rglob("*.ckpt")
     state = torch.load(kept, weights_only=True)["state_dict"]
     model = cli.model.eval()
-    assert torch.equal(state["medians"], model.medians.cpu())
-    z = model.project(cli.datamodule.training_fingerprints())
-    assert z.shape == (len(cli.datamodule.training_fingerprints()), 8)
+    fingerprints = cli.datamodule.training_fingerprints()
     if config == "flowhash_plus.yaml":
+        assert torch.equal(state["coder.codebook_0"], model.coder.codebook_0)
+        assert model.coder.encode(fingerprints).shape == (len(fingerprints), 4)
+    else:
+        assert torch.equal(state["medians"], model.medians.cpu())
+        assert model.project(fingerprints).shape == (len(fingerprints), 8)
+    if config == "flowhash_contrast.yaml":
         assert bool(model.is_fitted)

@@ -1,0 +1,105 @@
+"""What every module that hashes fingerprints shares: collecting queries and items, and scoring their codes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lightning_modules.base import Batch
+from lightning_modules.code_scoring import score_codes
+from lightning_modules.collector import ItemCollector
+from lightning_modules.global_batch import log_scores
+from retrieval.index import HashFunction
+
+_QUERY_COLUMNS = ("fingerprint", "track", "start_seconds", "condition", "is_repeated")
+_ITEM_COLUMNS = ("fingerprint", "track", "start_seconds")
+
+
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class ServesFingerprints(Protocol):
+    """What the data module has beside its loaders; `datamodules.FingerprintPairs` does."""
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Names of the conditions under which queries were recorded."""
+
+    def training_fingerprints(self) -> Float[Tensor, "item feature"]:
+        """Return the clean fingerprints to train on."""
+
+
+class HashModule(pl.LightningModule, ABC):
+    """Score the codes of fingerprints: balance, agreement under distortion, and what a search evaluates.
+
+    Validation and test read two loaders: queries, then the database.
+
+    Args:
+        input_dim: Size of a fingerprint.
+        num_bits: Length of a code, K.
+        efficiency_condition: Condition of the queries on which the search is measured.
+    """
+
+    def __init__(self, input_dim: int, num_bits: int, efficiency_condition: str) -> None:
+        super().__init__()
+        self.register_buffer("fingerprint_dim", torch.tensor(input_dim))  # a checkpoint tells it
+        self.num_bits = num_bits
+        self.efficiency_condition = efficiency_condition
+        self._collectors = nn.ModuleDict(
+            {
+                f"{stage}_{role}": ItemCollector(columns)
+                for stage in ("val", "test")
+                for role, columns in (("query", _QUERY_COLUMNS), ("item", _ITEM_COLUMNS))
+            }
+        )
+
+    @property
+    @abstractmethod
+    def hash_function(self) -> HashFunction:
+        """What places fingerprints in buckets."""
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Gather one batch of queries (loader 0) or database items (loader 1)."""
+        self._collector("val", dataloader_idx).update(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Gather one batch of queries (loader 0) or database items (loader 1)."""
+        self._collector("test", dataloader_idx).update(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the codes of validation queries and items."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score the codes of test queries and items."""
+        self._score("test")
+
+    def score_items(self, items: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return further scores, of the database alone; none unless overridden."""
+        return {}
+
+    @property
+    def _data(self) -> ServesFingerprints:
+        return cast(ServesFingerprints, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def _collector(self, stage: str, dataloader_idx: int) -> ItemCollector:
+        return cast(ItemCollector, self._collectors[f"{stage}_{('query', 'item')[dataloader_idx]}"])
+
+    def _score(self, stage: str) -> None:
+        queries, items = (self._collector(stage, loader).collect() for loader in (0, 1))
+        if self.trainer.sanity_checking:
+            return
+        scores = score_codes(queries, items, self.hash_function, self._measured(queries)) | self.score_items(items)
+        log_scores(self, stage, scores, len(queries["track"]))
+
+    def _measured(self, queries: Mapping[str, Tensor]) -> Bool[Tensor, " query"]:
+        """Say which queries are of the condition on which the search is measured."""
+        names = list(self._data.conditions)
+        if self.efficiency_condition not in names:
+            raise ValueError(
+                f"Expected efficiency_condition to be one of the data's conditions, {', '.join(names)}; got "
+                f"{self.efficiency_condition!r}. Set --model.efficiency_condition to one."
+            )
+        return queries["condition"] == names.index(self.efficiency_condition)

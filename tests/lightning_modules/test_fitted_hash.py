@@ -1,0 +1,116 @@
+"""A hash that is fitted without gradients: fitted once, scored as others are, restored."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from callbacks import FinalCheckpoint
+from lightning_modules import FittedHash
+from lightning_modules.code_scoring import score_codes
+from retrieval.codes import BalancedResidualHash, BucketHash, Coder, MedianPcaSignHash, ProductQuantizer
+from retrieval.metrics import bucket_counts, bucket_entropy
+
+DIM, NUM_ITEMS = 8, 400
+
+
+def unit(num_items: int, seed: int) -> Tensor:
+    drawn = torch.randn(num_items, DIM, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(drawn, dim=1)
+
+
+class Prints(pl.LightningDataModule):
+    """Fingerprints of one track, and noisy queries for some of them."""
+
+    conditions = ("noise 10 dB",)
+    num_asked = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        items, asked = unit(NUM_ITEMS, 0), torch.arange(0, NUM_ITEMS, 8)
+        noisy = torch.nn.functional.normalize(items[asked] + 0.3 * unit(len(asked), 1), dim=1)
+        self.items = self._columns(items, torch.arange(NUM_ITEMS))
+        self.queries = self._columns(noisy, asked)
+
+    def training_fingerprints(self) -> Tensor:
+        self.num_asked += 1
+        return self.items["fingerprint"]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self._loader({"fingerprint": unit(8, 2), "distorted": unit(8, 3)})
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        return [self._loader(self.queries), self._loader(self.items)]
+
+    @staticmethod
+    def _columns(fingerprint: Tensor, places: Tensor) -> dict[str, Tensor]:
+        size = len(places)
+        return {
+            "fingerprint": fingerprint, "track": torch.zeros(size, dtype=torch.int64),
+            "start_seconds": places.double(), "item_index": torch.arange(size),
+            "condition": torch.zeros(size, dtype=torch.int64), "is_repeated": torch.zeros(size, dtype=torch.bool),
+        }  # fmt: skip
+
+    @staticmethod
+    def _loader(columns: Mapping[str, Tensor]) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader([dict(columns)], batch_size=None)  # type: ignore[arg-type]
+
+
+def make(coder: Callable[[int, int], Coder] = BalancedResidualHash, num_bits: int = 4) -> FittedHash:
+    return FittedHash(DIM, coder, num_bits)
+
+
+def make_trainer(folder: Path) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[FinalCheckpoint(str(folder))], default_root_dir=folder,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("coder", [BalancedResidualHash, MedianPcaSignHash])
+def test_a_fit_is_scored_kept_and_not_done_again(coder: type[Coder], tmp_path: Path) -> None:
+    model, data, trainer = make(coder), Prints(), make_trainer(tmp_path)
+    trainer.fit(model, datamodule=data)
+    assert data.num_asked == 1
+    trainer.test(model, datamodule=data, verbose=False)
+    expected = coder(DIM, 4)
+    expected.fit(data.items["fingerprint"])
+    codes = expected.encode(data.items["fingerprint"]).bool()
+    assert torch.equal(model.coder.encode(data.items["fingerprint"]), codes)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert logged["test/bucket_entropy"] == pytest.approx(bucket_entropy(bucket_counts(codes)), rel=1e-6)
+    restored = make(coder)
+    make_trainer(tmp_path).fit(restored, datamodule=data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert data.num_asked == 1
+    assert torch.equal(restored.coder.encode(data.items["fingerprint"]), codes)
+
+
+def test_what_a_search_evaluates_is_counted_bucket_by_bucket() -> None:
+    data = Prints()
+    coder = BalancedResidualHash(DIM, 4)
+    coder.fit(data.items["fingerprint"])
+    scores = score_codes(data.queries, data.items, coder, torch.ones(len(data.queries["track"]), dtype=torch.bool))
+    # one query after another, buckets from a list
+    items, queries = data.items["fingerprint"], data.queries["fingerprint"]
+    buckets = coder.probe(items, 1)[:, 0]
+    wanted = (queries @ items.T).argmax(dim=1)
+    is_hit = data.items["start_seconds"][wanted] == data.queries["start_seconds"]
+    counts = []
+    for query, item in zip(queries[is_hit], wanted[is_hit], strict=True):
+        visited = coder.probe(query[None], 16)[0].tolist()
+        until = visited[: visited.index(int(buckets[item])) + 1]
+        counts.append(sum(int((buckets == bucket).sum()) for bucket in until))
+    needed = sorted(counts)[-(-9 * len(counts) // 10) - 1]
+    assert scores["share_at_90"] == pytest.approx(needed / NUM_ITEMS)
+    assert scores["exact_recall"] == pytest.approx(float(is_hit.float().mean()))
+    assert "close_share" not in scores
+
+
+def test_quantizers_for_distances_are_refused() -> None:
+    with pytest.raises(TypeError, match="Expected a hash, whose codes are buckets; got ProductQuantizer"):
+        make(lambda dim, bits: ProductQuantizer(dim, bits, 4))
+    assert isinstance(make().hash_function, BucketHash)
