@@ -26,6 +26,9 @@ class _Parsed(EarmarkCli):
     def instantiate_classes(self) -> None:
         """Make nothing."""
 
+    def after_instantiate_classes(self) -> None:
+        """There is nothing to change."""
+
 
 def read_command_options(arguments: Sequence[str]) -> dict[str, str]:
     """Parse what follows `train.py fit`.

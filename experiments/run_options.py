@@ -8,7 +8,7 @@ from typing import Any
 # Where things lie and how a run is shown: no difference between two runs.
 _NO_DIFFERENCE = re.compile(
     r"(^|\.)(default_root_dir|dirpath|save_dir|cache_dir|root|ckpt_path|weights_only|verbose|test_after_fit|"
-    r"return_predictions|data_name|config|project|run_id)$|^trainer\.(logger|enable_\w+|log_every_n_steps|profiler)\b|"
+    r"return_predictions|data_name|config|project|run_id)$|^preemption\b|^trainer\.(logger|enable_\w+|log_every_n_steps|profiler)\b|"
     r"^trainer\.callbacks\.(\w*Report|CodeExport|CheckpointArtifact|\w*Checkpoint|\w*ProgressBar)\b"
 )
 _SEED = re.compile(r"(^|\.|_)seed$|^seed_everything$")

@@ -57,7 +57,7 @@ def test_options_have_the_names_of_the_command_line() -> None:
         ("trainer.default_root_dir", False), ("data.root", False), ("data.cache_dir", False), ("ckpt_path", False),
         ("trainer.logger.save_dir", False), ("trainer.callbacks.RetrievalReport.figures", False),
         ("trainer.callbacks.CodebookRefit.fit_on", True), ("model.num_bits", True), ("trainer.max_epochs", True),
-        ("data.rooms.num_rooms", True), ("model.scaffold", True), ("model.seeded", True),
+        ("preemption.dirpath", False), ("data.rooms.num_rooms", True), ("model.scaffold", True), ("model.seeded", True),
     ],
 )  # fmt: skip
 def test_seeds_folds_and_folders_are_no_differences(option: str, expected: bool) -> None:
