@@ -144,7 +144,8 @@ class EarmarkCli(LightningCLI):
         is_trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # set by Lightning at run time
         locks = self.trainer.is_global_zero and not is_trial  # the first process locks for all
         with lock_run(Path(self.trainer.default_root_dir)) if locks else contextlib.nullcontext():
-            self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=weights_only)
+            # whatever `weights_only` says: otherwise a checkpoint could run code
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
     def after_fit(self) -> None:
         """Test the checkpoint that was selected, or the last state where none is."""
