@@ -50,15 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             vectors, queries = _load(options.vectors).float(), _load(options.queries).float()
         else:
             vectors, queries = clustered_queries(options.compare_items, 1000, 128)
+        hashes = [(path.stem, _load_hash(path)) for path in options.hash]
+        hashes += default_hashes(vectors, options.bits[1])
         found = compare_searches(
             vectors,
             queries,
-            [(path.stem, _load_hash(path)) for path in options.hash] + default_hashes(vectors, options.bits[1]),
+            hashes,
             options.recall,
             options.seconds,
             _load(options.targets) if options.targets else None,
             _load(options.counted) if options.counted else None,
             options.storage,
+            options.reach,
         )
         _print(console, f"Search at one recall, batches of {', '.join(map(str, BATCHES))}", found)
 
@@ -74,6 +77,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--counted", type=Path, default=None, help="npy of booleans: queries that recall is of (all)")
     parser.add_argument("--hash", type=Path, nargs="*", default=[], help="checkpoints or safetensors of hashes, first")
     parser.add_argument("--storage", choices=["float16", "float32"], default="float16", help="of tables' vectors")
+    parser.add_argument("--reach", type=int, default=0, help="of tables: items so near to the best are scored too")
     parser.add_argument("--threads", type=int, default=1, help="of searches")
     parser.add_argument("--compare_items", type=int, default=75_000, help="synthetic items to compare on; 0 for none")
     parser.add_argument("--recall", type=float, default=0.9, help="of exact search, that every method is tuned to")

@@ -83,6 +83,7 @@ def compare_searches(
     nearest: Int[Tensor, " query"] | None = None,
     counted: Bool[Tensor, " query"] | None = None,
     storage: Precision = "float16",
+    reach: int = 0,
 ) -> list[RivalMeasurement]:
     """Tune hash tables and faiss's IVF-Flat to one recall, and time them in turns.
 
@@ -95,6 +96,7 @@ def compare_searches(
         nearest: Exact nearest items, by inner product; None to search for them.
         counted: Queries that recall is of, those that exact search answers rightly, say; None for all.
         storage: Of the hash tables' vectors; IVF-Flat's are float32.
+        reach: Of the hash tables' searches.
 
     Raises:
         ValueError: If there are too few queries.
@@ -107,7 +109,7 @@ def compare_searches(
         nearest = torch.from_numpy(exact.search(queries.numpy(), 1)[1][:, 0])
     chosen = torch.ones(len(queries), dtype=torch.bool) if counted is None else counted
     tune = partial(_tune, queries=queries[chosen], nearest=nearest[chosen], recall=recall)
-    tuned = [tune(_table_contender(name, coder, vectors, storage)) for name, coder in hashes]
+    tuned = [tune(_table_contender(name, coder, vectors, storage, reach)) for name, coder in hashes]
     tuned.append(_fastest([tune(_ivf_contender(vectors, count)) for count in _list_counts(len(vectors))], queries))
     times = [_time(tuned, _batch(queries, size), seconds) for size in BATCHES]
     return [
@@ -149,12 +151,12 @@ def time_in_turns(turns: Sequence[Callable[[], object]], seconds: float) -> list
     return times
 
 
-def _table_contender(name: str, coder: Projection, vectors: Tensor, storage: Precision) -> Contender:
+def _table_contender(name: str, coder: Projection, vectors: Tensor, storage: Precision, reach: int) -> Contender:
     table = HashTable.build(coder, FloatRows(vectors.shape[1], storage), vectors)
     num_bits = coder.project(vectors[:1]).shape[1]
 
     def search(queries: Tensor, num_probes: int) -> tuple[Tensor, Tensor]:
-        found = table.search(queries, 1, BudgetProbing(num_probes))
+        found = table.search(queries, 1, BudgetProbing(num_probes), reach)
         return found.item_ids[:, 0], found.num_evaluated
 
     return Contender(f"{name}, {num_bits} bits, {storage} table", search, min(_MOST_PROBES, 2**num_bits))

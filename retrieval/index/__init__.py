@@ -3,6 +3,7 @@
 from retrieval.index.alignment import propose_alignments, rank_alignments, score_alignments
 from retrieval.index.asymmetric import AsymmetricIndex
 from retrieval.index.base import Index, Ranking
+from retrieval.index.buckets import Buckets
 from retrieval.index.candidates import nearest_candidates, rank_candidates_first
 from retrieval.index.cells import CellIndex
 from retrieval.index.exact import ExactIndex
@@ -11,7 +12,7 @@ from retrieval.index.files import IndexFileError
 from retrieval.index.fingerprint_files import FingerprintSettings
 from retrieval.index.fingerprint_index import FingerprintIndex
 from retrieval.index.hamming import HammingIndex
-from retrieval.index.hash_table import Buckets, HashTable, TableSearch
+from retrieval.index.hash_table import HashTable, TableSearch
 from retrieval.index.inverted import InvertedIndex
 from retrieval.index.multi_index import InvertedMultiIndex
 from retrieval.index.nearest import nearest_by_inner_product

@@ -25,7 +25,7 @@ from retrieval.index.fingerprint_files import (
 )
 from retrieval.index.fingerprint_shard import ShardWriter, copy_shard, tracks_in_batches, writing_shard
 from retrieval.index.fingerprint_snapshot import Snapshot, check_projection, read_snapshot
-from retrieval.index.hash_table import TableSearch
+from retrieval.index.hash_table import TableSearch, best_of, check_search
 from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import BudgetProbing, HashFunction, Probing, WidthProbing, probe_buckets
 
@@ -201,7 +201,7 @@ class FingerprintIndex:
         """
         with writer_lock(self.folder):
             self.reload()
-            self._check_mergeable(other)
+            self._snapshot.check_mergeable(other._snapshot)
             number, added = self._snapshot.manifest.last_shard, list[ShardRecord]()
             for shard in other._snapshot.shards:
                 number += 1
@@ -223,7 +223,7 @@ class FingerprintIndex:
             self._commit(files={**files, name: record_file(self.folder / name)})
 
     def search(
-        self, queries: Float[Tensor, "query feature"], num_items: int, probing: Probing | None = None
+        self, queries: Float[Tensor, "query feature"], num_items: int, probing: Probing | None = None, reach: int = 0
     ) -> TableSearch:
         """Score the items of the buckets visited, by inner product, in all shards.
 
@@ -231,26 +231,22 @@ class FingerprintIndex:
             queries: Fingerprints.
             num_items: Items to return a query.
             probing: Which buckets to visit; None for the paper's width of 1.25.
+            reach: Items so near in time, counted in hops, to one of the best eight are scored too.
 
         Raises:
-            ValueError: If `num_items` is under 1, queries don't fit, or one has too many codes.
+            ValueError: If `num_items` is under 1 or `reach` under 0, queries don't fit, or one has too many codes.
         """
-        if num_items < 1:
-            raise ValueError(f"A search returns at least one item; got {num_items}.")
+        check_search(num_items, reach)
         prepared = self.prepare(queries)
         probes = probe_buckets(self.projection, queries, probing or WidthProbing(1.25))
         item_ids = np.full((len(queries), num_items), -1, dtype=np.int64)
         scores = np.full((len(queries), num_items), -np.inf, dtype=np.float32)
         num_evaluated = torch.zeros(len(queries), dtype=torch.long)
         for start, shard in zip(self._shard_starts, self._snapshot.shards, strict=False):
-            found = shard.table.search_probes(prepared, num_items, probes, shard.is_alive)
+            found = shard.table.search_probes(prepared, num_items, probes, shard.is_alive, reach)
             num_evaluated += found.num_evaluated
-            of_shard = found.item_ids.numpy()
-            item_ids = np.hstack([item_ids, np.where(of_shard < 0, -1, of_shard + start)])
-            scores = np.hstack([scores, found.scores.numpy()])
-            order = np.lexsort((item_ids, -scores), axis=1)[:, :num_items]
-            item_ids = np.take_along_axis(item_ids, order, axis=1)
-            scores = np.take_along_axis(scores, order, axis=1)
+            of_index = np.where(found.item_ids < 0, -1, found.item_ids + start)
+            scores, item_ids = best_of(scores, item_ids, found.scores.numpy(), of_index)
         return TableSearch(torch.from_numpy(item_ids), torch.from_numpy(scores), num_evaluated, probes.counts.cpu())
 
     def prepare(self, queries: Float[Tensor, "query feature"]) -> np.ndarray:
@@ -287,16 +283,6 @@ class FingerprintIndex:
         probes = probe_buckets(self.projection, vectors, placing)
         positions = torch.repeat_interleave(probes.counts.cpu())
         writer.add_items(self._snapshot.rows.encode(vectors), probes.codes.cpu().numpy(), positions.numpy())
-
-    def _check_mergeable(self, other: "FingerprintIndex") -> None:
-        if not self._snapshot.is_like(other._snapshot):
-            raise ValueError(
-                f"Only indexes of one hash, quantizer and settings can be merged; got {self.settings} and "
-                f"{other.settings}. Build both alike."
-            )
-        shared = self._snapshot.live_names() & other._snapshot.live_names()
-        if shared:
-            raise ValueError(f"Expected other tracks; {min(shared)!r} is in both. Remove it from one.")
 
     def _commit(self, **changes: object) -> None:
         """Make a change visible, and delete what it made superfluous."""

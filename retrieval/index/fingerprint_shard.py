@@ -11,9 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from retrieval.files import append_array, save_array, sync_files
+from retrieval.index.buckets import Buckets
 from retrieval.index.files import IndexFileError, check_content, check_size, naming_disk_errors, record_file
 from retrieval.index.fingerprint_files import SHARDS, ShardRecord
-from retrieval.index.hash_table import Buckets, HashTable
+from retrieval.index.hash_table import HashTable
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
 

@@ -48,6 +48,21 @@ class Snapshot:
             and _has_equal_rows(self.rows, other.rows)
         )
 
+    def check_mergeable(self, other: "Snapshot") -> None:
+        """Refuse shards that don't fit, and tracks that are there already.
+
+        Raises:
+            ValueError: If the other has another hash, quantizer or settings, or a track of the same name.
+        """
+        if not self.is_like(other):
+            raise ValueError(
+                "Only indexes of one hash, quantizer and settings can be merged; got "
+                f"{self.manifest.settings} and {other.manifest.settings}. Build both alike."
+            )
+        shared = self.live_names() & other.live_names()
+        if shared:
+            raise ValueError(f"Expected other tracks; {min(shared)!r} is in both. Remove it from one.")
+
     def live_names(self) -> set[str]:
         """Return the names of the tracks that are not removed."""
         return {name for shard in self.shards for name in shard.live_names()}

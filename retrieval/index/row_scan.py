@@ -126,6 +126,6 @@ def _view(vectors: np.ndarray, ranges: Ranges) -> Any:  # noqa: ANN401 - faiss's
     viewed: Any = faiss.OnDiskInvertedLists()
     viewed.nlist, viewed.code_size, viewed.read_only, viewed.prefetch_nthread = len(lists), row_bytes, True, 0
     viewed.lists.resize(len(lists))
-    faiss.memcpy(viewed.lists.data(), faiss.swig_ptr(lists), lists.nbytes)  # type: ignore[attr-defined]
+    faiss.memcpy(viewed.lists.data(), faiss.swig_ptr(lists), lists.nbytes)
     viewed.ptr = faiss.swig_ptr(vectors.reshape(-1).view(np.uint8))
     return viewed

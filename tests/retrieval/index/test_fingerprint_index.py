@@ -225,7 +225,7 @@ def test_folders_and_settings_that_do_not_fit_are_refused(tmp_path: Path) -> Non
         FingerprintSettings(DIM, storage="int8")
     with pytest.raises(ValueError, match="a hop and segments longer than 0 s"):
         FingerprintSettings(DIM, hop_seconds=0.0)
-    with pytest.raises(ValueError, match="at least one item; got 0"):
+    with pytest.raises(ValueError, match="at least one item to find and a reach of at least 0; got 0"):
         create(tmp_path / "index").search(draw(1, DIM), 0)
 
 

@@ -96,6 +96,34 @@ def test_dead_items_are_neither_found_nor_counted() -> None:
     assert found.num_evaluated.tolist() == [int(is_alive.sum())] * 5
 
 
+@pytest.mark.parametrize("placing", [BudgetProbing(1), WidthProbing(0.5)])
+@pytest.mark.parametrize("num_items", [1, 12])
+def test_items_beside_the_best_are_scored_too(placing: Probing, num_items: int) -> None:
+    """Where vectors follow each other closely, against a loop."""
+    steps = torch.linspace(0, 3, NUM_ITEMS)[:, None]
+    vectors = torch.nn.functional.normalize(torch.cat([steps.sin(), steps.cos(), 0.1 * draw(NUM_ITEMS, DIM - 2)], 1))
+    queries = torch.nn.functional.normalize(vectors[::8] + 0.2 * draw(10, DIM, seed=1), dim=1)
+    table, probing = HashTable.build(bit_hash(), FloatRows(DIM, "float32"), vectors, placing), BudgetProbing(2)
+    is_alive, scores = np.arange(NUM_ITEMS) % 7 > 0, queries @ vectors.T
+    probes = probing.probe(bit_hash().project(queries))
+    for alive in (None, is_alive):
+        seeds = table.search_probes(table.rows.prepare(queries), 12, probes, alive).item_ids
+        found = table.search_probes(table.rows.prepare(queries), num_items, probes, alive, reach=2)
+        added = 0
+        for row in range(len(queries)):
+            met = [item for item in seeds[row].tolist() if item >= 0]
+            beside = {item + step for item in met[:8] for step in range(-2, 3)} & set(range(NUM_ITEMS))
+            beside = {item for item in beside if alive is None or alive[item]}
+            added += len(beside - set(met))
+            best = sorted({*met, *beside}, key=lambda item: (-float(scores[row, item]), item))[:num_items]
+            assert found.item_ids[row].tolist() == best + [-1] * (num_items - len(best))
+        assert added > 10
+    plain = table.search(queries, 1, probing)
+    reached = table.search(queries, 1, probing, reach=2)
+    assert (reached.scores >= plain.scores).all()
+    assert (reached.num_evaluated > plain.num_evaluated).any()
+
+
 def test_empty_buckets_cost_nothing() -> None:
     codes = torch.tensor([5, (1 << 24) - 1, 5, 0])
     buckets = Buckets.from_pairs(codes.numpy(), np.arange(4), 4)
@@ -116,8 +144,10 @@ def test_a_table_without_items_finds_none(name: str) -> None:
 @pytest.mark.usefixtures("unchecked_types")
 def test_wrong_arguments_are_refused() -> None:
     table = HashTable.build(bit_hash(), FloatRows(DIM, "float32"), unit(NUM_ITEMS, DIM))
-    with pytest.raises(ValueError, match="at least one item; got 0"):
+    with pytest.raises(ValueError, match="at least one item to find and a reach of at least 0; got 0 and 0"):
         table.search(unit(3, DIM), 0, BudgetProbing(3))
+    with pytest.raises(ValueError, match="got 1 and -1"):
+        table.search(unit(3, DIM), 1, BudgetProbing(3), reach=-1)
     with pytest.raises(ValueError, match=f"vectors of {DIM} dimensions; got {DIM + 1}"):
         table.search(unit(3, DIM + 1), 1, BudgetProbing(3))
     with pytest.raises(ValueError, match="Expected float32 or float16; got 'int8'"):
