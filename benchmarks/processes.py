@@ -22,6 +22,7 @@ _QUIET = (
     "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1000",
     "--trainer.logger=pytorch_lightning.loggers.CSVLogger", "--trainer.logger.name=log", "--trainer.logger.version=0",
     "--trainer.callbacks=pytorch_lightning.callbacks.ModelCheckpoint", "--trainer.callbacks.filename=last",
+    "--trainer.callbacks.save_on_train_epoch_end=true",
     "--trainer.callbacks+=callbacks.EpochSeconds", f"--trainer.max_epochs={_NUM_EPOCHS}",
 )  # fmt: skip
 _EVENTS = ("--config=data/rendered_events.yaml", "--data.clips_per_class=40")
