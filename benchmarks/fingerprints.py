@@ -25,7 +25,7 @@ from experiments.fingerprint_benchmark import SizeMeasurement, measure_size
 from experiments.fingerprint_rivals import BATCHES, RivalMeasurement, compare_searches, default_hashes
 from experiments.synthetic_fingerprints import clustered_queries
 from retrieval.codes import load_coder
-from retrieval.index import Projection
+from retrieval.index import HashFunction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             vectors, queries = _load(options.vectors).float(), _load(options.queries).float()
         else:
             vectors, queries = clustered_queries(options.compare_items, 1000, 128)
-        hashes = [(path.stem, _load_hash(path)) for path in options.hash]
+        hashes: list[tuple[str, HashFunction]] = [(path.stem, _load_hash(path)) for path in options.hash]
         hashes += default_hashes(vectors, options.bits[1])
         found = compare_searches(
             vectors,
@@ -94,14 +94,14 @@ def _load(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
-def _load_hash(path: Path) -> Projection:
+def _load_hash(path: Path) -> HashFunction:
     if path.suffix == ".ckpt":
         # brings Lightning, which a process that only opens an index is to be measured without
         from experiments.flowhash_training import load_hash
 
-        return load_hash(path)
+        return load_hash(path).hash_function
     coder = load_coder(path)
-    if not isinstance(coder, Projection):
+    if not isinstance(coder, HashFunction):
         raise TypeError(f"{path}: expected a hash, found {type(coder).__name__}. Save one with save_coder.")
     return coder
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrieval.codes import BinaryHash, MedianPcaSignHash, RandomHyperplaneHash
-from retrieval.index import BudgetProbing, FloatRows, HashTable, Projection
+from retrieval.index import BudgetProbing, FloatRows, HashFunction, HashTable, num_bits_of
 from retrieval.index.vector_rows import Precision
 
 BATCHES = (1, 100, 1000)
@@ -77,7 +77,7 @@ class _Tuned:
 def compare_searches(
     vectors: Float[Tensor, "item feature"],
     queries: Float[Tensor, "query feature"],
-    hashes: Sequence[tuple[str, Projection]],
+    hashes: Sequence[tuple[str, HashFunction]],
     recall: float = 0.9,
     seconds: float = 1.0,
     nearest: Int[Tensor, " query"] | None = None,
@@ -151,9 +151,9 @@ def time_in_turns(turns: Sequence[Callable[[], object]], seconds: float) -> list
     return times
 
 
-def _table_contender(name: str, coder: Projection, vectors: Tensor, storage: Precision, reach: int) -> Contender:
+def _table_contender(name: str, coder: HashFunction, vectors: Tensor, storage: Precision, reach: int) -> Contender:
     table = HashTable.build(coder, FloatRows(vectors.shape[1], storage), vectors)
-    num_bits = coder.project(vectors[:1]).shape[1]
+    num_bits = num_bits_of(coder, vectors.shape[1])
 
     def search(queries: Tensor, num_probes: int) -> tuple[Tensor, Tensor]:
         found = table.search(queries, 1, BudgetProbing(num_probes), reach)

@@ -5,11 +5,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -54,11 +55,15 @@ class Send(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, i: int) -> None:
         self._send("train", trainer.fit_loop.total_batch_idx)
 
-    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, b: object, i: int) -> None:
-        self._send("validate", i)
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._send("validate", batch_idx)
 
-    def on_test_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, i: int) -> None:
-        self._send("test", i)
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._send("test", batch_idx)
 
     def _send(self, stage: str, index: int) -> None:
         if stage == self.stage and index == self.at:
@@ -167,7 +172,7 @@ def test_the_last_epoch_ends_before_the_run_stops(tmp_path: Path) -> None:
     ],
 )
 def test_a_state_is_saved_only_where_it_is_whole(
-    options: dict[str, object], num_steps: int, num_validations: int, tmp_path: Path
+    options: dict[str, Any], num_steps: int, num_validations: int, tmp_path: Path
 ) -> None:
     model, code = run(tmp_path, Send(2, signal.SIGTERM), **options)
     assert code == 143
