@@ -248,7 +248,7 @@ def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningD
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_subclass_arguments(pl.LightningDataModule, "data")
-    own = [argument for argument in _joined(arguments) if argument.startswith("--data.")]
+    own = [argument for argument in join_options(arguments) if argument.startswith("--data.")]
     try:
         parsed = parser.parse_args([f"--config={find_config(data_config)}", *own])
         refuse_untrusted(parsed, data_config)
@@ -293,6 +293,8 @@ def show_messages() -> None:
     """Show this project's messages on the terminal, on the first process only."""
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.13
+    # Lightning, of every run on a machine that has SLURM's programs
+    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
     is_first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
     level = logging.INFO if is_first else logging.ERROR
     for package in _PACKAGES:
@@ -302,7 +304,7 @@ def show_messages() -> None:
         logger.setLevel(level)
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
+def join_options(arguments: Sequence[str]) -> list[str]:
     """Write `--option value` as `--option=value`."""
     joined: list[str] = []
     for argument in arguments:

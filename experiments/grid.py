@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
+from callbacks.atomic_file import write_text
 from datamodules import DatasetError
 from experiments.cell import Cell, CellResult, read_result, run_cell, write_result
 from lightning_modules.frontends.pretrained import WeightsError
@@ -36,7 +37,7 @@ class Failure:
     """Why a cell has no result.
 
     Attributes:
-        message: First line of the error; its full text is in `<folder>/cells/<key>.error`.
+        message: First line of the error; its full text is in `<folder>/cells/<key>.error`, after the message.
         concerns_all: Whether cells of the same embedding fail likewise: corpus, weights or command line are wrong.
     """
 
@@ -59,6 +60,9 @@ class GridResult:
     num_run: int
 
 
+GridRunner = Callable[[Sequence[Cell], Path], GridResult]  # cells and the folder of their results
+
+
 def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None) -> GridResult:
     """Run all cells that have no result yet.
 
@@ -77,7 +81,7 @@ def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None
         KeyboardInterrupt: If it is stopped; the cells in progress are finished, and all finished ones kept.
     """
     cells = list(dict.fromkeys(cells))
-    results = {cell: read_result(_path(folder, cell)) for cell in cells if _path(folder, cell).is_file()}
+    results = read_results(cells, folder)
     todo = [cell for cell in cells if cell not in results]
     failures: dict[Cell, Failure] = {}
     gpus = _visible_gpus()
@@ -89,12 +93,35 @@ def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None
         _take(cell, outcome, results, failures)
     lost = {cell.embedding for cell, failure in failures.items() if failure.concerns_all}
     rest = [cell for cell in todo if cell not in firsts and cell.embedding not in lost]
-    with _progress() as progress:
+    with grid_progress() as progress:
         task = progress.add_task("cells", total=len(cells), completed=len(cells) - len(rest))
         for cell, outcome in _run(rest, _Workers(folder, num_workers, gpus), shows_output=False):
             _take(cell, outcome, results, failures)
             progress.update(task, advance=1, description=_describe(cell))
     return GridResult(results, failures, len([cell for cell in todo if cell in results]))
+
+
+def result_path(folder: Path, cell: Cell) -> Path:
+    """Return the file of a cell's result; beside it, with the ending `.error`, is why there is none."""
+    return folder / "cells" / f"{cell.key}.json"
+
+
+def read_results(cells: Sequence[Cell], folder: Path) -> dict[Cell, CellResult]:
+    """Read the results that there are.
+
+    Raises:
+        ValueError: If one is damaged.
+    """
+    paths = {cell: result_path(folder, cell) for cell in cells}
+    return {cell: read_result(path) for cell, path in paths.items() if path.is_file()}
+
+
+def grid_progress() -> Progress:
+    """Return the progress bar of a grid."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), console=Console(stderr=True), speed_estimate_period=600,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,10 +131,6 @@ class _Workers:
     folder: Path
     num_workers: int
     gpus: list[str]
-
-
-def _path(folder: Path, cell: Cell) -> Path:
-    return folder / "cells" / f"{cell.key}.json"
 
 
 def _visible_gpus() -> list[str]:
@@ -131,13 +154,6 @@ def _describe(cell: Cell) -> str:
     return f"{cell.method}, {cell.num_bits} bits" if cell.num_bits else f"{cell.method}, fold {cell.fold}"
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), console=Console(stderr=True), speed_estimate_period=600,
-    )  # fmt: skip
-
-
 def _run(
     cells: Sequence[Cell], workers: _Workers, *, shows_output: bool
 ) -> Iterator[tuple[Cell, CellResult | Failure]]:
@@ -157,7 +173,7 @@ def _run(
     )
     try:
         futures: dict[Future[CellResult | Failure | None], Cell] = {
-            pool.submit(_run_or_report, cell, workers.folder): cell for cell in cells
+            pool.submit(run_and_keep, cell, workers.folder): cell for cell in cells
         }
         for future in as_completed(futures):
             outcome = future.result()
@@ -205,20 +221,22 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _run_or_report(cell: Cell, folder: Path) -> CellResult | Failure | None:
-    """Run a cell; None if the grid is stopping."""
+def run_and_keep(cell: Cell, folder: Path) -> CellResult | Failure | None:
+    """Run a cell and keep its result, or why there is none; None if the grid is stopping."""
     if _stopping is not None and _stopping.is_set():
         return None
-    path = _path(folder, cell)
+    os.environ.pop("SLURM_NTASKS", None)  # or Lightning takes the cell for a task of the job that the grid runs in
+    path = result_path(folder, cell)
     try:
         result = run_cell(cell, folder / "runs" / cell.key)
     except (Exception, SystemExit) as error:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".error").write_text(f"{cell.command}\n\n{traceback.format_exc()}", encoding="utf-8")
         if isinstance(error, SystemExit):
-            return Failure("the command line was refused; the reason is above", concerns_all=True)
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Failure(message, isinstance(error, (DatasetError, WeightsError)))
+            failure = Failure("the command line was refused; the reason is above", concerns_all=True)
+        else:
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
+            failure = Failure(message, isinstance(error, (DatasetError, WeightsError)))
+        write_text(path.with_suffix(".error"), f"{failure.message}\n{cell.command}\n\n{traceback.format_exc()}")
+        return failure
     path.with_suffix(".error").unlink(missing_ok=True)
     write_result(path, result)
     return result

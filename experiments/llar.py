@@ -13,7 +13,7 @@ from callbacks.atomic_file import write_text
 from experiments.cell import read_curves, read_window_embeddings
 from experiments.clip_search import PairTest, SearchKey, compare_all, search_clips
 from experiments.curves import save_figure
-from experiments.grid import run_grid
+from experiments.grid import GridRunner, run_grid
 from experiments.linear_probe import CLASSIFIERS, ThresholdAccuracy, linear_accuracy, threshold_sweep
 from experiments.llar_figures import (
     draw_accuracy,
@@ -74,13 +74,13 @@ class StudyResult:
     failures: list[str]
 
 
-def run_study(study: Study, folder: Path, num_workers: int | None = None) -> StudyResult:
+def run_study(study: Study, folder: Path, run_cells: GridRunner = run_grid) -> StudyResult:
     """Run a study; what was trained before is read back, and a model that could not be trained is left out.
 
     Args:
         study: What to compare.
         folder: Where runs are kept.
-        num_workers: Runs at a time; None is one a GPU, or one a core.
+        run_cells: Runs them; the default on this machine, one a GPU or one a core at a time.
 
     Raises:
         ValueError: If the corpus has no folds, or not those asked for.
@@ -98,7 +98,7 @@ def run_study(study: Study, folder: Path, num_workers: int | None = None) -> Stu
         for method in study.methods
         if method in GIVEN
     }
-    finished = run_grid(list(cells.values()), folder, num_workers)
+    finished = run_cells(list(cells.values()), folder)
     runs = {name: folder / "runs" / cell.key for name, cell in cells.items() if cell in finished.results}
     for method in study.methods:
         if method in VAE_OF and all((method, fold) in runs for fold in study.folds):

@@ -14,13 +14,16 @@ from experiments.cell import Cell, CellResult
 from experiments.command import ConfigNotFound, show_messages
 from experiments.curves import draw_bits, draw_fractions, draw_map_at, save_figure
 from experiments.fan2020 import METHODS as SONYC_METHODS
-from experiments.grid import GridResult, WorkerKilled, run_grid
+from experiments.grid import GridResult, WorkerKilled
 from experiments.jati2020 import FRONTENDS, METHOD_OF, METHODS, Grid, Target, check_names, default_frontend, grid_of
 from experiments.pedersen2024 import METHODS as LLAR_METHODS
 from experiments.published_values import read_published
 from experiments.search_complexity import measure_complexity
 from experiments.search_report import to_table, write_report
 from experiments.singh2024 import HASHES as FLOWHASH_METHODS
+from experiments.slurm import SlurmError
+from experiments.slurm_grid import CellsPending
+from experiments.slurm_options import add_array_options, given_array_options, grid_runner
 from experiments.studies import reproduce_flowhash, reproduce_llar, reproduce_sonyc, say
 from experiments.summary import summarize
 from experiments.sweep_command import OWN_TARGETS, reproduce_own
@@ -66,43 +69,30 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in OWN_TARGETS:
         return reproduce_own(given)
-    parser = _parser()
-    options, passed_on = parser.parse_known_args(given)
-    stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument.partition("=")[0]]
-    if stray:
-        parser.error(f"unknown option {stray[0]}; what goes to every run has a dot, such as --data.root DIR")
+    options, passed_on = parse_reproduce(given)
     if options.list or options.target is None:
         for name, text in (TARGETS | OWN_TARGETS).items():
             Console().print(f"{name:12}{text}", highlight=False)
         return 0
     show_messages()
     if options.target == "flowhash":
-        if any(getattr(options, name) for name in _GRID_OPTIONS if name not in _FLOWHASH_OPTIONS):
-            parser.error("flowhash takes --methods, --bits, --data_config, --num_queries and checkpoints")
         return reproduce_flowhash(options, passed_on)
-    if options.preset in ("medium", "large") or any(getattr(options, name) for name in _CHECKPOINT_OPTIONS):
-        parser.error("medium and large, --num_queries and checkpoints are for flowhash")
     if options.target == "complexity":
-        if passed_on or any(getattr(options, name) for name in _GRID_OPTIONS):
-            parser.error("complexity runs no grid: it takes --preset, --output and --no_wandb alone")
         return _reproduce_complexity(options)
     if options.target == "llar":
-        if any(getattr(options, name) for name in _CODE_OPTIONS):
-            parser.error("llar compares features, not codes: it takes --methods, --folds, --data_config and --workers")
         return reproduce_llar(options, passed_on)
     if options.target == "sonyc":
-        if any(getattr(options, name) for name in _GRID_OPTIONS if name not in _PAIR_OPTIONS):
-            parser.error("sonyc ranks by comparing pairs: it takes --methods, --seeds and --workers")
         return reproduce_sonyc(options, passed_on)
-    if options.label_fractions and options.target.startswith("table"):
-        parser.error("--label_fractions is for fig2 and fig3; a table takes --data.label_fraction X")
     try:
-        grid = _grid(options, passed_on)
+        grid, run = _grid(options, passed_on), grid_runner(options)
         folder = Path(options.output or f"runs/reproduce/{options.target}-{Path(grid.data_config).stem}")
-        finished = run_grid(grid.cells(), folder, options.workers)
+        finished = run(grid.cells(), folder)
         if finished.results:
             _report(cast(Target, options.target), grid, finished, folder, with_wandb=not options.no_wandb)
-    except (ConfigNotFound, WorkerKilled, ValueError) as error:
+    except CellsPending as pending:
+        say(str(pending))
+        return 0
+    except (ConfigNotFound, SlurmError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:
@@ -112,6 +102,41 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
         others = " The other runs of this embedding are left out." if failure.concerns_all else ""
         sys.stderr.write(f"failed: {failure.message}{others}\n    {cell.command}\n")
     return 1 if finished.failures else 0
+
+
+def parse_reproduce(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Read a command line; return its options, and the arguments that go to every run.
+
+    Raises:
+        SystemExit: If it is not understood, or asks for help.
+    """
+    parser = _parser()
+    options, passed_on = parser.parse_known_args(arguments)
+    stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument.partition("=")[0]]
+    if stray:
+        parser.error(f"unknown option {stray[0]}; what goes to every run has a dot, such as --data.root DIR")
+    if options.list or options.target is None:
+        return options, passed_on
+    for_slurm = given_array_options(options)
+    if for_slurm and not options.slurm:
+        parser.error(f"{for_slurm[0]} is for --slurm, which sends the runs to a cluster")
+    if options.slurm and options.target in ("flowhash", "complexity"):
+        parser.error(f"{options.target} runs in one process: python submit.py reproduce {options.target}")
+    if options.target == "flowhash":
+        if any(getattr(options, name) for name in _GRID_OPTIONS if name not in _FLOWHASH_OPTIONS):
+            parser.error("flowhash takes --methods, --bits, --data_config, --num_queries and checkpoints")
+        return options, passed_on
+    if options.preset in ("medium", "large") or any(getattr(options, name) for name in _CHECKPOINT_OPTIONS):
+        parser.error("medium and large, --num_queries and checkpoints are for flowhash")
+    if options.target == "complexity" and (passed_on or any(getattr(options, name) for name in _GRID_OPTIONS)):
+        parser.error("complexity runs no grid: it takes --preset, --output and --no_wandb alone")
+    if options.target == "llar" and any(getattr(options, name) for name in _CODE_OPTIONS):
+        parser.error("llar compares features, not codes: it takes --methods, --folds, --data_config and --workers")
+    if options.target == "sonyc" and any(getattr(options, name) for name in _GRID_OPTIONS if name not in _PAIR_OPTIONS):
+        parser.error("sonyc ranks by comparing pairs: it takes --methods, --seeds and --workers")
+    if options.label_fractions and options.target.startswith("table"):
+        parser.error("--label_fractions is for fig2 and fig3; a table takes --data.label_fraction X")
+    return options, passed_on
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,8 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label_fractions", nargs="+", type=float, metavar="X", help="labelled shares, fig2 and fig3")
     _add_flowhash_options(parser)
     parser.add_argument("--output", metavar="DIR", help="folder of cells, tables and figures")
-    parser.add_argument("--workers", type=int, metavar="N", help="runs at a time; default one a GPU, or one a core")
     parser.add_argument("--no_wandb", action="store_true", help="log no W&B runs")
+    add_array_options(parser)
     return parser
 
 

@@ -17,7 +17,7 @@ from experiments.cell import CellResult
 from experiments.command import make_datamodule
 from experiments.curves import save_figure
 from experiments.fan2020 import GIVEN, METHODS, PairStudy
-from experiments.grid import run_grid
+from experiments.grid import GridRunner, run_grid
 from experiments.study_table import Quantity, StudyTable, p_text, percent, table_files
 from retrieval.metrics import LevelScores, compare_paired, holm_adjust, label_levels, score_levels
 
@@ -47,13 +47,13 @@ class PairStudyResult:
     failures: Sequence[str]
 
 
-def run_pair_study(study: PairStudy, folder: Path, num_workers: int | None = None) -> PairStudyResult:
+def run_pair_study(study: PairStudy, folder: Path, run_cells: GridRunner = run_grid) -> PairStudyResult:
     """Run a study; runs that were finished before are read back.
 
     Args:
         study: What to compare.
         folder: Where runs are kept.
-        num_workers: Runs at a time; None is one a GPU, or one a core.
+        run_cells: Runs them; the default on this machine, one a GPU or one a core at a time.
 
     Raises:
         DatasetError: If the corpus is missing or damaged.
@@ -66,7 +66,7 @@ def run_pair_study(study: PairStudy, folder: Path, num_workers: int | None = Non
     data.prepare_data()
     data.setup()
     cells = study.cells()
-    finished = run_grid(list(cells.values()), folder, num_workers)
+    finished = run_cells(list(cells.values()), folder)
     results: dict[str, dict[int, CellResult]] = {}
     for (method, seed), cell in cells.items():
         if cell in finished.results:

@@ -21,6 +21,9 @@ from experiments.pedersen2024 import METHODS as LLAR_METHODS
 from experiments.pedersen2024 import study_of
 from experiments.search_models import SearchError
 from experiments.singh2024 import HASHES, Checkpoints, flow_study_of
+from experiments.slurm import SlurmError
+from experiments.slurm_grid import CellsPending
+from experiments.slurm_options import grid_runner
 from experiments.sonyc import report_pair_study, run_pair_study
 from experiments.study_table import StudyTable
 from experiments.wandb_group import log_study
@@ -70,7 +73,7 @@ def reproduce_llar(options: argparse.Namespace, passed_on: Sequence[str]) -> int
     def run() -> StudyReport:
         check_names(study.methods, list(LLAR_METHODS), "methods")
         _check_llar_arguments(passed_on)
-        result = run_study(study, folder, options.workers)
+        result = run_study(study, folder, grid_runner(options))
         if not result.representations:
             return StudyReport(result.corpus.name, result.failures)
         return StudyReport(result.corpus.name, result.failures, *report_study(result, folder), result.curves)
@@ -99,7 +102,7 @@ def reproduce_sonyc(options: argparse.Namespace, passed_on: Sequence[str]) -> in
 
     def run() -> StudyReport:
         check_names(study.methods, list(SONYC_METHODS), "methods")
-        result = run_pair_study(study, folder, options.workers)
+        result = run_pair_study(study, folder, grid_runner(options))
         if not result.scores:
             return StudyReport(result.data_name, result.failures)
         return StudyReport(result.data_name, result.failures, *report_pair_study(result, folder))
@@ -151,7 +154,10 @@ def _show(target: str, run: Callable[[], StudyReport], folder: Path, *, with_wan
     """Run a study, show its first table and log it; or say why not."""
     try:
         report = run()
-    except (ConfigNotFound, DatasetError, SearchError, WeightsError, WorkerKilled, ValueError) as error:
+    except CellsPending as pending:
+        say(str(pending))
+        return 0
+    except (ConfigNotFound, DatasetError, SearchError, SlurmError, WeightsError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:
