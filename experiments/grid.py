@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from threadpoolctl import threadpool_limits
 
 from callbacks.atomic_file import write_text
+from callbacks.preemption import Preempted
 from datamodules import DatasetError
 from experiments.cell import Cell, CellResult, read_result, run_cell, write_result
 from lightning_modules.frontends.pretrained import WeightsError
@@ -229,6 +230,8 @@ def run_and_keep(cell: Cell, folder: Path) -> CellResult | Failure | None:
     path = result_path(folder, cell)
     try:
         result = run_cell(cell, folder / "runs" / cell.key)
+    except Preempted:  # it has saved; the next start of this grid goes on from there
+        raise
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit):
             failure = Failure("the command line was refused; the reason is above", concerns_all=True)

@@ -110,6 +110,7 @@ class JobScript:
         is_told: Whether its processes get SIGUSR1 before the time limit.
         variables: Environment variables of its processes.
         array: Indices, such as `0-9%4`: ten elements, four at a time; None is no array.
+        is_single: Whether one process has all GPUs of its node, and not one each.
     """
 
     options: JobOptions
@@ -119,6 +120,7 @@ class JobScript:
     is_told: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
     array: str | None = None
+    is_single: bool = False
 
     def __post_init__(self) -> None:
         options = self.options
@@ -135,10 +137,10 @@ class JobScript:
         asked = {
             "job-name": options.name or self.name,
             "array": self.array,
-            "output": _quoted(self.log),
+            "output": self.log,
             "open-mode": "append",  # a requeued job goes on in its log
             "nodes": options.num_nodes,
-            "ntasks-per-node": options.tasks_per_node,
+            "ntasks-per-node": 1 if self.is_single else options.tasks_per_node,
             "gres": ":".join(["gpu", *options.gpu_type, str(options.num_gpus)]) if options.num_gpus else None,
             "cpus-per-task": options.cpus_per_task,
             "mem": options.memory,
@@ -148,7 +150,7 @@ class JobScript:
             "account": options.account,
             "qos": options.qos,
         }
-        header = [f"#SBATCH --{name}={value}" for name, value in asked.items() if value is not None]
+        header = [f"#SBATCH --{name}={_quoted(str(value))}" for name, value in asked.items() if value is not None]
         header += ["#SBATCH --requeue", *(f"#SBATCH {option}" for option in options.sbatch)]
         variables = [f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()]
         lines = [
@@ -246,10 +248,9 @@ def describe_queue(states: Iterable[str]) -> str:
     return f"{running} running{waiting}"
 
 
-def _quoted(path: Path) -> str:
-    """Write a file pattern as a directive takes it; relative ones are the job's, from where it was sent."""
-    text = str(path)
-    return f'"{text}"' if re.search(r"\s", text) else text
+def _quoted(value: str) -> str:
+    """Write a value as a directive takes it."""
+    return f'"{value}"' if re.search(r"\s", value) else value
 
 
 def _is_of_a_job(variable: str) -> bool:

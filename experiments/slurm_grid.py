@@ -155,6 +155,7 @@ def _send(cells: Sequence[Cell], folder: Path, options: ArrayOptions) -> list[_S
         own / "%a.out",
         folder.name,
         array=f"0-{num_elements - 1}%{options.at_once}",
+        is_single=True,
     )
     if options.is_dry:
         sys.stdout.write(script.text)

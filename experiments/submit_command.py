@@ -9,11 +9,13 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from callbacks.atomic_file import write_text
 from experiments.command import ConfigNotFound, join_options, run_command, show_messages
 from experiments.reproduce import parse_reproduce
+from experiments.run_folder import RESUME
 from experiments.slurm import JobOptions, JobScript, SlurmError, check_sbatch, send
 from experiments.slurm_grid import run_element
 from experiments.slurm_options import add_job_options, job_options_of
@@ -127,14 +129,21 @@ def _train_job(command: str, passed_on: Sequence[str], job: JobOptions) -> tuple
         "plugins": json.dumps(_NO_AUTO_REQUEUE),
     }
     line = [command, *passed_on, *(f"--trainer.{name}={value}" for name, value in own.items())]
-    _check_command(line)
+    variables = {}
+    if command == "fit":
+        if "--ckpt_path" not in given:
+            line.append(f"--ckpt_path={RESUME}")
+        # Started again in its folder, the run goes on under the name that it has in W&B.
+        variables["WANDB_RUN_ID"] = f"{stem}-{sha256(str(folder).encode()).hexdigest()[:12]}"
     script = JobScript(
         job,
         [sys.executable, str(_ROOT / "train.py"), *line],
         folder / "slurm-%j.out",
         stem,
         is_told=True,
+        variables=variables,
     )
+    _check_command(line)
     return folder, script
 
 
@@ -173,4 +182,4 @@ def _reproduce_job(passed_on: Sequence[str], job: JobOptions) -> tuple[Path, Job
     name = f"{target}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     folder = (Path("runs") / "reproduce" / "jobs" / name).absolute()
     command = [sys.executable, str(_ROOT / "reproduce.py"), *passed_on]
-    return folder, JobScript(job, command, folder / "slurm-%j.out", target)
+    return folder, JobScript(job, command, folder / "slurm-%j.out", target, is_single=True)
