@@ -7,7 +7,6 @@ needs Debian's or Ubuntu's slurmctld, slurmd, slurm-client and munge, and root.
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -181,20 +180,25 @@ class SlurmCluster:
         return job
 
     def tasks(self, job_id: str) -> dict[int, int]:
-        """Return the process of each rank of a job that runs, as far as they have been started."""
-        found = {}
+        """Return the process of each rank of a job, or of an array's element, as far as they have been started."""
+        found: dict[int, int] = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                variables = (folder / "environ").read_bytes().split(b"\0")
-                program = (folder / "cmdline").read_bytes().split(b"\0")[0]
+                variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+                program = (folder / "cmdline").read_bytes().decode(errors="replace").partition("\0")[0]
             except OSError:  # it has ended
                 continue
-            own = dict(each.split(b"=", 1) for each in variables if b"=" in each)
-            of_step = own.get(b"SLURM_JOB_ID") == job_id.encode() and b"SLURM_STEP_ID" in own
-            if of_step and re.search(rb"python[\d.]*$", program):
-                rank = int(own[b"SLURM_PROCID"])
+            own = dict(each.split("=", 1) for each in variables if "=" in each)
+            element = f"{own.get('SLURM_ARRAY_JOB_ID')}_{own.get('SLURM_ARRAY_TASK_ID')}"
+            is_of_job = job_id in (own.get("SLURM_JOB_ID"), element) and own.get("SLURM_CONF") == self.env["SLURM_CONF"]
+            if is_of_job and own.get("SLURM_STEP_ID", "").isdecimal() and re.search(r"python[\d.]*$", program):
+                rank = int(own["SLURM_PROCID"])
                 found[rank] = min(int(folder.name), found.get(rank, int(folder.name)))  # not its children
         return found
+
+    def warn(self, job_id: str) -> None:
+        """Signal a job's processes as SLURM does before a time limit or a preemption."""
+        self.run("scancel", "--signal=USR1", job_id)
 
     def _write_files(self) -> None:
         for name in ("munge", "state", *(f"spool-{name}" for name in self._names)):
@@ -253,11 +257,6 @@ class SlurmCluster:
             logs = "".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.log")))
             raise ClusterError(f"the cluster did not come up; ended: {ended}; logs:\n{logs}")
         time.sleep(0.1)
-
-
-def interrupt(cluster: SlurmCluster, job_id: str) -> None:
-    """Signal a job's steps as SLURM does before a time limit or a preemption."""
-    cluster.run("scancel", f"--signal={signal.SIGUSR1.name.removeprefix('SIG')}", job_id)
 
 
 def _path() -> str:
