@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from threadpoolctl import threadpool_limits
 
 from callbacks.atomic_file import write_text
-from callbacks.preemption import Preempted
+from callbacks.stop_signals import Preempted
 from datamodules import DatasetError
 from experiments.cell import Cell, CellResult, read_result, run_cell, write_result
 from lightning_modules.frontends.pretrained import WeightsError
