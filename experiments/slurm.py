@@ -186,7 +186,7 @@ def limit_seconds(time_limit: str) -> int:
 
 
 def check_sbatch() -> None:
-    """Make sure that jobs can be sent from here.
+    """Make sure that SLURM's programs can be called from here.
 
     Raises:
         SlurmError: If there is no sbatch.
@@ -224,6 +224,7 @@ def elements_in_queue(job_id: str) -> dict[int, str]:
     Raises:
         SlurmError: If the cluster does not answer.
     """
+    check_sbatch()
     done = subprocess.run(
         ["squeue", "--noheader", "--array", f"--jobs={job_id}", "--format=%K|%T|%r"],
         capture_output=True, text=True, check=False,

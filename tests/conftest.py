@@ -13,6 +13,10 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+# In a job, runs that tests start would take themselves for its tasks.
+for _name in [name for name in os.environ if name.startswith("SLURM_")]:
+    del os.environ[_name]
+
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 

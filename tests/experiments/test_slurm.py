@@ -20,7 +20,9 @@ from tests.experiments.stub_programs import StubPrograms
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubPrograms:
-    return StubPrograms(tmp_path / "bin", monkeypatch)
+    stubs = StubPrograms(tmp_path / "bin", monkeypatch)
+    stubs.add("sbatch", "echo 17")
+    return stubs
 
 
 def directives(text: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def start_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def start_fit(cluster: SlurmCluster, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Submit a training over two nodes; return the job's id when it has saved for the first time."""
     slow = {"class_path": "tests.slurm.slow_steps.SlowSteps", "init_args": {"until": str(folder / "quick")}}
     arguments = ["fit", *SMALL_DEMO, f"--trainer.callbacks+={json.dumps(slow)}"]
@@ -73,7 +73,9 @@ def start_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert submit.main(arguments) == 0
     found = re.search(r"Job (\d+)\.", capsys.readouterr().out)
     assert found is not None
-    wait_until((folder / "checkpoints" / "resume.ckpt").exists, "a saved state")
+    saved = folder / "checkpoints" / "resume.ckpt"
+    wait_until(lambda: saved.exists() or cluster.job(found[1]).state not in ("PENDING", "RUNNING"), "a saved state")
+    assert saved.exists(), log(folder)
     return found[1]
 
 
@@ -101,7 +103,7 @@ def test_a_killed_rank_ends_the_job_which_goes_on_when_sent_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder = data / "killed"
-    job_id = start_fit(folder, capsys)
+    job_id = start_fit(on_login_node, folder, capsys)
     assert set(on_login_node.tasks(job_id)) == {0, 1}
     os.kill(on_login_node.tasks(job_id)[1], signal.SIGKILL)
     assert on_login_node.wait(job_id, ["FAILED"], SECONDS).exit_code != 0
@@ -123,7 +125,7 @@ def test_a_job_that_is_told_saves_and_is_queued_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder = data / "told"
-    job_id = start_fit(folder, capsys)
+    job_id = start_fit(on_login_node, folder, capsys)
     on_login_node.warn(job_id)
     on_login_node.wait(job_id, ["PENDING", "RUNNING", "COMPLETING"], SECONDS, min_restarts=1)
     (folder / "quick").touch()
