@@ -60,7 +60,7 @@ def test_all_cells_are_sent_as_one_array(programs: StubPrograms, in_tmp: Path, c
 
 
 def test_a_hundred_jobs_are_enough(programs: StubPrograms, in_tmp: Path) -> None:
-    many = grid_of("table2", "full").cells()
+    many = grid_of("table2", "quick").cells()
     with pytest.raises(CellsPending):
         run_array(many, Path("out"), ArrayOptions(JOB, waits=False))
     elements = sent_keys(in_tmp / "out")

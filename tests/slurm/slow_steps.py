@@ -14,7 +14,7 @@ class SlowSteps(pl.Callback):
         seconds: To sleep.
     """
 
-    def __init__(self, until: str, seconds: float = 0.02) -> None:
+    def __init__(self, until: str, seconds: float = 0.05) -> None:
         self._until = Path(until)
         self._seconds = seconds
 

@@ -19,13 +19,14 @@ from tests.slurm.cluster import ClusterError, SlurmCluster, why_no_cluster
 _REASON = why_no_cluster()
 pytestmark = pytest.mark.skipif(_REASON is not None, reason=f"no cluster: {_REASON}")
 ROOT = Path(__file__).resolve().parent.parent.parent
-# demo.yaml on 100 rendered clips: 2 epochs of 200 steps for each of two processes, of 20 ms until they may be quick
+# demo.yaml on 100 rendered clips: 2 epochs of 100 steps for each of two processes, of 50 ms until they may be quick
 SMALL_DEMO = [
-    "--config=demo.yaml", "--data.clips_per_class=10", "--data.labels_per_class=4", "--data.passes_per_epoch=800",
+    "--config=demo.yaml", "--data.clips_per_class=10", "--data.labels_per_class=4", "--data.passes_per_epoch=400",
     "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2", "--model.num_bits=8", "--trainer.logger=false",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--preemption.minutes=0.02",
+    "--test_after_fit=false",
 ]  # fmt: skip
-SECONDS = 150.0  # far more than anything takes on an idle machine
+SECONDS = 300.0  # far more than anything takes on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def start_fit(cluster: SlurmCluster, folder: Path, capsys: pytest.CaptureFixture
 
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:
     kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 400
+    assert kept["global_step"] == 200
     state: dict[str, torch.Tensor] = kept["state_dict"]
     return state
 
@@ -114,8 +115,6 @@ def test_a_killed_rank_ends_the_job_which_goes_on_when_sent_again(
     assert on_login_node.job(again).state == "COMPLETED", text
     assert "Starting with 2 processes" in text
     assert "Going on from" in text
-    rows = json.loads((folder / "report" / "results.json").read_text())
-    assert float(rows[0]["mAP"]) > 0.2  # ten classes: chance is about 0.1
     weights["killed"] = final_weights(folder)
     check_same(weights)
 
