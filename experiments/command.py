@@ -164,16 +164,20 @@ class EarmarkCli(LightningCLI):
             Console().print(f"Checkpoint: {keeper.best_model_path}", soft_wrap=True)
 
     def _choose_checkpoint(self, config: Namespace) -> None:
-        """Put the newest checkpoint in place of `resume`, which a requeued job need not say."""
-        if config.ckpt_path != RESUME and (config.ckpt_path is not None or num_restarts() == 0):
+        """Put the newest checkpoint in place of `resume`, which a requeued job need not say.
+
+        A job that began from another run's checkpoint goes on from its own, once it has one.
+        """
+        if config.ckpt_path != RESUME and num_restarts() == 0:
             return
+        began_from = None if config.ckpt_path == RESUME else config.ckpt_path
         folders = [callback.get("init_args.dirpath") for callback in config.trainer.callbacks or []]
         newest = newest_checkpoint({Path(folder) for folder in [config.preemption.dirpath, *folders] if folder})
         if newest is not None:
             text = self._parser(self.subcommand).dump(config, skip_none=False)
             check_same_run(Path(config.trainer.default_root_dir), yaml.safe_load(text))
         _logger.info("Going on from %s.", newest) if newest else _logger.info("Nothing to go on from yet; starting.")
-        config.ckpt_path = None if newest is None else str(newest)
+        config.ckpt_path = began_from if newest is None else str(newest)
 
 
 class RunConfig(SaveConfigCallback):

@@ -160,6 +160,10 @@ def test_what_resume_does(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, caplog:
     cli = fit(in_tmp, "dqn", arguments, 2)
     assert cli.config["fit"]["ckpt_path"].endswith("last.ckpt")
     assert cli.trainer.global_step == 10
+    # also where it began from another run's checkpoint
+    other = Path(shutil.copy(checkpoints / "resume-before.ckpt", in_tmp / "other.ckpt"))
+    cli = fit(in_tmp, "dqn", arguments, 2, f"--ckpt_path={other}")
+    assert Path(cli.config["fit"]["ckpt_path"]).name == "last.ckpt"
     # a run that begins anew in the folder leaves no earlier run's checkpoint under the name of its own
     monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
     fit(in_tmp, "dqn", arguments, 1)
