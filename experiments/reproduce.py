@@ -26,7 +26,7 @@ from experiments.slurm_grid import CellsPending
 from experiments.slurm_options import add_array_options, given_array_options, grid_runner
 from experiments.studies import reproduce_flowhash, reproduce_llar, reproduce_sonyc, say
 from experiments.summary import summarize
-from experiments.sweep_command import OWN_TARGETS, reproduce_own
+from experiments.sweep_command import OWN_TARGETS, parse_own, reproduce_own
 from experiments.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
 from experiments.wandb_group import log_complexity, log_rows
 
@@ -66,10 +66,9 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: If the command line is not understood, or asks for help.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in OWN_TARGETS:
-        return reproduce_own(given)
-    options, passed_on = parse_reproduce(given)
+    options, passed_on = parse_reproduce(sys.argv[1:] if arguments is None else arguments)
+    if options.target in OWN_TARGETS:
+        return reproduce_own(options, passed_on)
     if options.list or options.target is None:
         for name, text in (TARGETS | OWN_TARGETS).items():
             Console().print(f"{name:12}{text}", highlight=False)
@@ -104,12 +103,14 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     return 1 if finished.failures else 0
 
 
-def parse_reproduce(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+def parse_reproduce(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Read a command line; return its options, and the arguments that go to every run.
 
     Raises:
         SystemExit: If it is not understood, or asks for help.
     """
+    if arguments and arguments[0] in OWN_TARGETS:
+        return parse_own(arguments)
     parser = _parser()
     options, passed_on = parser.parse_known_args(arguments)
     stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument.partition("=")[0]]

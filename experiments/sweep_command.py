@@ -12,10 +12,13 @@ from experiments.comparison_report import show_comparison, write_comparison
 from experiments.cross_validation import LAMBDA, LAMBDAS, Choice, choose, cross_validation_cells
 from experiments.cross_validation_report import choice_table, draw_choices
 from experiments.curves import save_figure
-from experiments.grid import GridResult, WorkerKilled, run_grid
+from experiments.grid import GridResult, WorkerKilled
 from experiments.run_comparison import compare_runs
 from experiments.run_files import find_runs
 from experiments.run_records import read_runs
+from experiments.slurm import SlurmError
+from experiments.slurm_grid import CellsPending
+from experiments.slurm_options import add_array_options, given_array_options, grid_runner
 from experiments.studies import say
 from experiments.study_table import table_files
 from experiments.sweep import SWEEP_FOLDER, Sweep, read_sweep_file
@@ -26,30 +29,47 @@ OWN_TARGETS = {
 }
 
 
-def reproduce_own(arguments: Sequence[str]) -> int:
-    """Run `sweep` or `choose`.
+def parse_own(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Read a command line of `sweep` or `choose`; return its options, and the arguments that go to every run.
 
     Args:
         arguments: As after `reproduce.py`, the target first.
 
-    Returns:
-        0; 1 if a run failed, or the grid could not run.
-
     Raises:
-        SystemExit: If the command line is not understood, or asks for help.
+        SystemExit: If it is not understood, or asks for help.
     """
     target, *rest = arguments
     parser = _sweep_parser() if target == "sweep" else _choose_parser()
     options, passed_on = parser.parse_known_args(rest)
+    options.target = target
     stray = [argument for argument in passed_on if argument.startswith("-") and "." not in argument.partition("=")[0]]
     if stray:
         parser.error(f"unknown option {stray[0]}; what goes to every run has a dot, such as --data.root DIR")
     if not options.config and not getattr(options, "file", None):
         parser.error("expected --config NAME, a config of train.py such as dqn.yaml")
+    for_slurm = given_array_options(options)
+    if for_slurm and not options.slurm:
+        parser.error(f"{for_slurm[0]} is for --slurm, which sends the runs to a cluster")
+    return options, passed_on
+
+
+def reproduce_own(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
+    """Run `sweep` or `choose`.
+
+    Args:
+        options: As `parse_own` returns them.
+        passed_on: Arguments that go to every run.
+
+    Returns:
+        0; 1 if a run failed, or the grid could not run.
+    """
     show_messages()
     try:
-        return _sweep(options, passed_on) if target == "sweep" else _choose(options, passed_on)
-    except (ConfigNotFound, WorkerKilled, ValueError) as error:
+        return _sweep(options, passed_on) if options.target == "sweep" else _choose(options, passed_on)
+    except CellsPending as pending:
+        say(str(pending))
+        return 0
+    except (ConfigNotFound, SlurmError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:
@@ -74,7 +94,7 @@ def _sweep(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
     sweep = Sweep(configs, over, tuple(options.seeds or seeds or (0,)), tuple(options.folds or ()), tuple(passed_on))
     folder = Path(options.output or f"runs/sweep/{Path(configs[0]).stem}")
     cells = sweep.cells()
-    finished = run_grid(cells, folder, options.workers)
+    finished = grid_runner(options)(cells, folder)
     if finished.results:
         paths = [str(folder / "cells" / f"{cell.key}.json") for cell in cells if cell in finished.results]
         records, left_out = read_runs(find_runs(paths))
@@ -90,7 +110,7 @@ def _choose(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
     base = Sweep(tuple(options.config), {}, tuple(options.seeds), tuple(options.folds or ()), tuple(passed_on))
     folder = Path(options.output or f"runs/choose/{Path(options.config[0]).stem}")
     value_of = cross_validation_cells(base, options.option, options.values, options.num_folds)
-    finished = run_grid(list(value_of), folder, options.workers)
+    finished = grid_runner(options)(list(value_of), folder)
     if finished.failures:
         return _tell_failures(finished)
     choices: dict[int, Choice] = {}
@@ -166,4 +186,4 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", action="append", metavar="NAME", help="of train.py; repeat it to layer a corpus")
     parser.add_argument("--folds", nargs="+", type=int, metavar="N", help="test folds; default the config's")
     parser.add_argument("--output", metavar="DIR", help="folder of runs, tables and figures")
-    parser.add_argument("--workers", type=int, metavar="N", help="runs at a time; default one a GPU, or one a core")
+    add_array_options(parser)

@@ -183,6 +183,12 @@ def test_a_dry_run_shows_the_script(in_tmp: Path, capsys: pytest.CaptureFixture[
     assert not list(in_tmp.iterdir())
 
 
+def test_a_sweep_is_sent_too(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["sweep", "--config=dqn.yaml", "--over", "model.num_bits=12,24", "--seeds", "0", "1"]
+    assert reproduce([*arguments, "--slurm", "--dry-run"]) == 0
+    assert "#SBATCH --array=0-3%16\n" in capsys.readouterr().out
+
+
 def parse_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit):
         reproduce(arguments)
@@ -200,6 +206,7 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["table2", "--gpus", "2"], parse_error, "--gpus is for --slurm"),
         (["table2", "--dry-run"], parse_error, "--dry-run is for --slurm"),
         (["sonyc", "--no_wait"], parse_error, "--no_wait is for --slurm"),
+        (["sweep", "--config=dqn.yaml", "--time=20"], parse_error, "--time is for --slurm"),
         (["flowhash", "--slurm"], parse_error, "python submit.py reproduce flowhash"),
         (["complexity", "--slurm"], parse_error, "python submit.py reproduce complexity"),
         (["table2", "--slurm", "--workers", "2"], one_line, "Expected --at_once with --slurm"),

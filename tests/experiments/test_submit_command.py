@@ -76,6 +76,13 @@ def test_reproduce_is_sent_whole(in_tmp: Path, capsys: pytest.CaptureFixture[str
     assert words[2:] == [words[2], str(ROOT / "reproduce.py"), *arguments[1:6]]
 
 
+def test_a_sweep_is_sent_whole(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["sweep", "--config=dqn.yaml", "--over=model.num_bits=12,24"]
+    text = script(["reproduce", *arguments, "--gpus=2"], capsys)
+    assert shlex.split(text.splitlines()[-1])[3:] == [str(ROOT / "reproduce.py"), *arguments]
+    assert "#SBATCH --job-name=sweep\n" in text
+
+
 def test_it_says_where_everything_goes(
     unchecked: None, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

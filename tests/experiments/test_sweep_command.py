@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import sweep_command
 from experiments.cell import Cell, read_result, run_cell, write_result
 from experiments.grid import GridResult
 from experiments.reproduce import reproduce
@@ -38,7 +37,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def here(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sweep_command, "run_grid", run_here)
+    monkeypatch.setattr("experiments.slurm_options.run_grid", run_here)
     return in_tmp
 
 
