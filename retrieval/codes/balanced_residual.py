@@ -12,6 +12,7 @@ around 2^K points cut noisy vectors apart more seldom, and sums of codewords nam
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -26,7 +27,8 @@ _MAX_BOOKS = 3
 _PRICED_BOOKS = 2
 # Sums of the books before that a book is searched for, at least; all of them up to 12 bits.
 _BEAM = 64
-_CHUNK_COSTS = 2**22
+# Costs at once, which stay in a core's cache.
+_CHUNK_COSTS = 2**18
 # Of the mean squared residual: a price rises by so much where a bucket holds e times its share, in the first round.
 _PRICE_STEP = 0.05
 _MAX_LOG_RATIO = 2.0
@@ -114,7 +116,7 @@ class BalancedResidualHash(BucketHash):
         third = self._third_offsets()
         beam = max(_BEAM, num_probes)
         most = max(min(beam, len(before)) * len(book) for before, book in pairwise([*self._books, self._books[-1]]))
-        chunks = vectors.to(self.offset).split(max(1, _CHUNK_COSTS // most))
+        chunks = vectors.detach().to(self.offset).split(max(1, _CHUNK_COSTS // most))
         return torch.cat([self._cheapest(chunk, num_probes, beam, third) for chunk in chunks])
 
     def costs(
@@ -211,8 +213,15 @@ class BalancedResidualHash(BucketHash):
 
 def _least(costs: Float[Tensor, "query sum"], number: int) -> tuple[Float[Tensor, "query _"], Int[Tensor, "query _"]]:
     """Return the `number` least costs, or all there are, ascending, and where they are."""
+    number = min(number, costs.shape[1])
     if number == 1:  # several times as fast as a partial sort
         least, place = costs.min(dim=1, keepdim=True)
-    else:
-        least, place = costs.topk(min(number, costs.shape[1]), dim=1, largest=False)
+    elif costs.device.type != "cpu":
+        least, place = costs.topk(number, dim=1, largest=False)
+    else:  # numpy partitions in a fifth of the time that torch takes on a CPU
+        rows = costs.numpy()
+        kept = np.argpartition(rows, number - 1, axis=1)[:, :number]
+        kept_costs = np.take_along_axis(rows, kept, axis=1)
+        order = kept_costs.argsort(axis=1)
+        least, place = (torch.from_numpy(np.take_along_axis(each, order, axis=1)) for each in (kept_costs, kept))
     return least, place
