@@ -94,7 +94,7 @@ class EarmarkCli(LightningCLI):
         if config.weights_only is None:
             config.weights_only = True  # Lightning's own default lets a checkpoint run code
         if self.subcommand == "test":
-            config.verbose = False  # RetrievalReport prints a better table
+            config.verbose = not _has_report(config)  # which prints a better table
         if self.subcommand == "predict":
             config.return_predictions = False  # callbacks write them; memory may not hold all
             if trainer.default_root_dir is None:
@@ -157,7 +157,7 @@ class EarmarkCli(LightningCLI):
             self.model,
             datamodule=self.datamodule,
             ckpt_path="best" if selected else None,
-            verbose=False,
+            verbose=not _has_report(self.config[self.subcommand]),
             weights_only=True,
         )
         if self.trainer.is_global_zero and isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
@@ -317,6 +317,11 @@ def join_options(arguments: Sequence[str]) -> list[str]:
         else:
             joined[-1] += f"={argument}"
     return joined
+
+
+def _has_report(config: Namespace) -> bool:
+    """Whether a callback tells the results of a test."""
+    return any(each.class_path.endswith("Report") for each in config.trainer.callbacks or [])
 
 
 def _predict_name(config: Namespace) -> str:

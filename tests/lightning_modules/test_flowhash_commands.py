@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("config", ["flowhash.yaml", "flowhash_contrast.yaml", "flowhash_plus.yaml"])
-def test_a_hash_is_trained_tested_and_restored(folder: Path, config: str) -> None:
+def test_a_hash_is_trained_tested_and_restored(folder: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     (checkpoint,) = (folder / "fingerprinter").rglob("*.ckpt")
     run = folder / config
     cli = train.main([
@@ -50,6 +50,7 @@ def test_a_hash_is_trained_tested_and_restored(folder: Path, config: str) -> Non
         "--data.batch_size=8", "--data.num_views=2",
     ])  # fmt: skip
     assert 0 <= float(cli.trainer.callback_metrics["test/bucket_entropy"]) <= 8
+    assert "test/share_at_90" in capsys.readouterr().out
     (kept,) = run.rglob("*.ckpt")
     state = torch.load(kept, weights_only=True)["state_dict"]
     model = cli.model.eval()
