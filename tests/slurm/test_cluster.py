@@ -48,6 +48,7 @@ def on_login_node(cluster: SlurmCluster, data: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name)
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, cluster.env[name])
+    monkeypatch.setenv("EARMARK_TRUSTED_PACKAGES", "tests")  # the trainings have a callback of these
     monkeypatch.chdir(data)
     return cluster
 
