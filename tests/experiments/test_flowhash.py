@@ -41,7 +41,7 @@ def shortened(preset: str) -> FlowStudy:
     epoch = ("--trainer.max_epochs=2", "--model.projection_epochs=1", "--trainer.limit_train_batches=2")
     return replace(
         flow_study_of(preset), seconds=(1.0, 2.0), ot_steps=3, toy_steps=3, num_tuning=50,
-        hash_arguments=dict.fromkeys(LEARNED_CONFIGS, epoch),
+        hash_arguments=dict.fromkeys(LEARNED_CONFIGS, epoch) | {"flowhash_plus": ()},
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_tables_evaluate_less_than_everything(finished: tuple[Path, str]) -> Non
 def test_balance_is_that_of_the_codes(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     rows = {(row["hash"], row["bits"]): row for row in read_table(folder, "balance")}
-    assert len(rows) == 7 + 1
+    assert len(rows) == 8 + 1
     items = read_part(folder, "item")["fingerprint"].astype(np.float64)
     centred = items - items.mean(axis=0)
     directions = np.linalg.svd(centred, full_matrices=False)[2][:6]
