@@ -12,7 +12,6 @@ around 2^K points cut noisy vectors apart more seldom, and sums of codewords nam
 
 from itertools import pairwise
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch import Tensor
 from retrieval.codes.base import BucketHash
 from retrieval.codes.buckets import bucket_bits, bucket_codes
 from retrieval.codes.kmeans import kmeans_centroids
+from retrieval.codes.least import least_costs
 from retrieval.codes.linear import to_host
 
 MAX_BITS = 24
@@ -169,22 +169,22 @@ class BalancedResidualHash(BucketHash):
     ) -> Int[Tensor, "query probe"]:
         first, *others = (-2 * vectors @ book.T for book in self._books)
         if not others:
-            return _least(first + self.offset, num_probes)[1]
+            return least_costs(first + self.offset, num_probes)[1]
         num_first, num_second = first.shape[1], others[0].shape[1]
         if num_first <= beam:
             costs = first[:, None] + others[0][:, :, None] + self.offset.view(num_second, num_first)
-            cost, numbers = _least(costs.flatten(1), beam if third else num_probes)
+            cost, numbers = least_costs(costs.flatten(1), beam if third else num_probes)
         else:
-            kept = _least(first + self._books[0].square().sum(dim=1), beam)[1]
+            kept = least_costs(first + self._books[0].square().sum(dim=1), beam)[1]
             offsets = self.offset.view(num_second, num_first).T[kept]
             costs = first.gather(1, kept)[:, :, None] + others[0][:, None] + offsets
-            cost, best = _least(costs.flatten(1), beam if third else num_probes)
+            cost, best = least_costs(costs.flatten(1), beam if third else num_probes)
             numbers = kept.gather(1, best // num_second) + num_first * (best % num_second)
         if third is None:
             return numbers
         words = self._words(numbers)
         added = third[0][words[0]] + third[1][words[1]] + third[2] + others[1][:, None]
-        best = _least((cost[:, :, None] + added).flatten(1), num_probes)[1]
+        best = least_costs((cost[:, :, None] + added).flatten(1), num_probes)[1]
         num_third = len(third[2])
         return numbers.gather(1, best // num_third) + len(self.offset) * (best % num_third)
 
@@ -209,19 +209,3 @@ class BalancedResidualHash(BucketHash):
             # one more on both sides: a bucket's count says little where few are expected
             ratio = ((counts + 1) / (share + 1)).log().clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
             self.offset += _PRICE_STEP * residual * ratio / (1 + number / 10)
-
-
-def _least(costs: Float[Tensor, "query sum"], number: int) -> tuple[Float[Tensor, "query _"], Int[Tensor, "query _"]]:
-    """Return the `number` least costs, or all there are, ascending, and where they are."""
-    number = min(number, costs.shape[1])
-    if number == 1:  # several times as fast as a partial sort
-        least, place = costs.min(dim=1, keepdim=True)
-    elif costs.device.type != "cpu":
-        least, place = costs.topk(number, dim=1, largest=False)
-    else:  # numpy partitions in a fifth of the time that torch takes on a CPU
-        rows = costs.numpy()
-        kept = np.argpartition(rows, number - 1, axis=1)[:, :number]
-        kept_costs = np.take_along_axis(rows, kept, axis=1)
-        order = kept_costs.argsort(axis=1)
-        least, place = (torch.from_numpy(np.take_along_axis(each, order, axis=1)) for each in (kept_costs, kept))
-    return least, place
