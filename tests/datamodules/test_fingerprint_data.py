@@ -1,7 +1,7 @@
 """Batches hold what is documented, are drawn the same again, and stay within their tracks and sides of the split."""
 
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -148,7 +148,7 @@ def test_processes_share_an_epoch(root: Path) -> None:
     parts = []
     for rank in range(2):
         data = _fma(root, batch_size=4)
-        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)  # type: ignore[assignment]
+        data.trainer = Mock(spec=pl.Trainer, world_size=2, global_rank=rank)
         parts.append(_all(data, data.train_dataloader()))
     for name, value in whole.items():
         assert torch.equal(torch.stack([part[name] for part in parts], dim=1).flatten(0, 1), value)

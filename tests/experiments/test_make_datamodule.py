@@ -14,7 +14,7 @@ ESC50 = "data/esc50.yaml"
 OPTIONS = (
     "root", "fold", "esc10", "superclasses", "name", "cache_dir", "batch_size", "passes_per_epoch", "labels_per_class",
     "label_fraction", "label_seed", "standardize", "center_clips", "frames_per_clip", "train_on", "on_bad_audio",
-    "num_workers",
+    "num_workers", "labelled_fold",
 )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import retrieval.codes.storage
 from retrieval.codes import CoderFileError, PcaSignHash, StraightThroughProductQuantizer, load_coder, save_coder
 from tests.retrieval.codes.makers import CODERS, draw, fitted, make
 
@@ -84,12 +83,13 @@ def test_writing_again_replaces(written: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_what_was_there(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill_the_disk(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half a")
+    def fill_the_disk(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("No space left on device")
 
     before = written.read_bytes()
-    monkeypatch.setattr(retrieval.codes.storage, "save_file", fill_the_disk)
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         save_coder(fitted("itq"), written)
     assert written.read_bytes() == before
