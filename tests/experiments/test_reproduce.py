@@ -84,7 +84,7 @@ def test_a_killed_grid_goes_on_where_it_stopped(in_tmp: Path) -> None:
         [sys.executable, str(ROOT / "reproduce.py"), *arguments],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(in_tmp.glob("out/cells/*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_an_interrupted_grid_finishes_what_runs_and_stops(in_tmp: Path) -> None:
         [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(in_tmp.glob("out/cells/*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -118,7 +118,7 @@ def test_workers_end_when_their_parent_is_killed(in_tmp: Path) -> None:
         [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list(in_tmp.glob("out/output/*.log")) and time.monotonic() < deadline:
         time.sleep(0.1)
     workers = [int(path.stem) for path in in_tmp.glob("out/output/*.log")]
