@@ -21,6 +21,22 @@ class CheckpointError(RuntimeError):
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:  # noqa: ANN401 - as torch.load takes it
     """Read a checkpoint of Lightning.
 
+    Args:
+        path: File that train.py wrote.
+        map_location: Where its tensors go; what `torch.load` takes.
+
+    Raises:
+        CheckpointError: If it is missing, cut off, damaged, holds code or objects, or is something else.
+    """
+    content = read_saved(path, map_location)
+    if "state_dict" not in content:
+        raise CheckpointError(f"{path}: expected a checkpoint of train.py, found no state_dict in it. Name another.")
+    return content
+
+
+def read_saved(path: Path, map_location: Any = "cpu") -> dict[str, Any]:  # noqa: ANN401 - as torch.load takes it
+    """Read a dictionary that torch saved: a checkpoint, or bare weights.
+
     torch itself does not look at checksums: of a file with a flipped byte it returns wrong weights without a word.
 
     Args:
@@ -45,7 +61,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:  #
             f"{path}: expected a checkpoint of train.py, found a damaged one ({_first_line(error)}). Copy it again, or "
             "take an earlier one."
         ) from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a checkpoint of train.py, found no state_dict in it. Name another.")
     return content
 

@@ -140,3 +140,12 @@ def test_a_full_disk_leaves_no_half_config(tmp_path: Path) -> None:
         write("x" * 2000)
     assert names(tmp_path) == {"config.yaml"}
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["name"] == "earlier"
+
+
+def test_weights_that_a_forked_process_gives_back_are_read(tmp_path: Path) -> None:
+    weights = {"weight": torch.arange(3.0)}
+    for name in (".temp.ckpt", "other.ckpt"):
+        torch.save(weights, tmp_path / name)
+    assert torch.equal(CheckpointFiles().load_checkpoint(tmp_path / ".temp.ckpt")["weight"], weights["weight"])
+    with pytest.raises(CheckpointError, match="found no state_dict"):
+        CheckpointFiles().load_checkpoint(tmp_path / "other.ckpt")
