@@ -52,11 +52,6 @@ class StudyHash:
     key: str
     source: HashFunction
 
-    @property
-    def has_margins(self) -> bool:
-        """Whether there is z."""
-        return not isinstance(self.source, BucketHash)
-
     def project(self, vectors: Float[Tensor, "item feature"]) -> Float[Tensor, "item bit"]:
         """Return z.
 
