@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.tracks import find_audio_files
 from search_tool.models import ModelRecord, SearchError
+from sound.audio import find_audio_files
 from storage.atomic_file import write_text
 
 FORMAT_VERSION = 1

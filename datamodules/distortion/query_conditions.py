@@ -8,8 +8,7 @@ import numpy as np
 
 from datamodules.errors import SplitError
 from datamodules.splits.repeats import MIN_CORRELATION, find_repeats
-from datamodules.splits.segments import read_audible
-from datamodules.tracks import TrackAudio
+from datamodules.splits.segments import TrackAudio, read_audible
 from storage.progress import show_progress
 
 Kind = Literal["clean", "noise", "noise+reverb", "reverb", "measured"]
