@@ -69,7 +69,7 @@ class AudioFolder(EmbeddingDataModule):
         """
         clips = {path.relative_to(self.folder).as_posix(): path for path in self._clips()}
         labels = {name: label for label, name in enumerate(self.class_names)}
-        if self.split_file is None:
+        if not self.split_file:
             return [AudioItem(name, path, labels[path.parent.name], name, "") for name, path in sorted(clips.items())]
         rows = self._split_rows(Path(self.split_file))
         unknown = [name for name in rows if name not in clips]
@@ -89,7 +89,7 @@ class AudioFolder(EmbeddingDataModule):
         Raises:
             SplitError: If there is no query or no database left, or a recording is on both sides.
         """
-        if self.split_file is None:
+        if not self.split_file:
             is_query = draw_recordings(items, usable, self.query_fraction, self.split_seed)
         else:
             is_query = np.array([item.subset == "query" for item in items])

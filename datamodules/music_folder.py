@@ -56,7 +56,7 @@ class MusicFolder(FingerprintDataModule):
                 f"Expected audio ({', '.join(AUDIO_SUFFIXES)}) in {self.folder.resolve()} or its folders; found none. "
                 "Correct --data.root."
             )
-        if self.split_file is None:
+        if not self.split_file:
             split = {name: "train" if path_share(name) < self.train_share else "test" for name in files}
         else:
             split = _read_split(Path(self.split_file))
