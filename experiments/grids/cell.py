@@ -14,12 +14,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import yaml
 
 from callbacks.reports.baselines import score_exact
 from callbacks.reports.presence_baselines import first_stage_scores
 from callbacks.retrain_on_everything import RetrainOnEverything
-from experiments.command.cli import EarmarkCli, find_config, run_command
+from experiments.command.cli import EarmarkCli, run_command
+from experiments.command.configs import find_config, read_config
 from experiments.command.run_folder import RUN_VARIABLE
 from lightning_modules.base import RetrievalModule
 from lightning_modules.siamese import Siamese
@@ -33,6 +33,7 @@ _LEARNING_CALLBACKS = ("callbacks.BetaWarmup", "callbacks.CodebookRefit", "callb
 _CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 _EMBEDDINGS_FILE = "window_embeddings.npy"
 _CURVES_FOLDER = "curves"
+_read_once = functools.cache(read_config)  # a grid has some configs and a thousand cells
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Cell:
     @property
     def key(self) -> str:
         """A name for its result that changes with its arguments, its configs and the files the environment names."""
-        configs = [read_config(path) for path in config_paths(self.arguments)]
+        configs = [_read_once(path) for path in config_paths(self.arguments)]
         named = {name: value for name, value in os.environ.items() if _names_a_file(name)}
         described = json.dumps([FORMAT_VERSION, self.scores_exactly, self.arguments, configs, named], sort_keys=True)
         return f"{self.method}-{self.num_bits}-{sha256(described.encode()).hexdigest()[:12]}"
@@ -256,13 +257,6 @@ def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, Any]]:
     for path in config_paths(arguments):
         found = (read_config(path).get("trainer") or {}).get("callbacks", found)
     return [callback for callback in found if callback["class_path"] in _LEARNING_CALLBACKS]
-
-
-@functools.cache  # a grid has some configs and a thousand cells
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a config file, once a process."""
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config
 
 
 def _names_a_file(variable: str) -> bool:

@@ -9,7 +9,8 @@ from typing import cast, get_args
 
 from rich.console import Console
 
-from experiments.command.cli import ConfigNotFound, show_messages
+from experiments.command.cli import show_messages
+from experiments.command.configs import ConfigError
 from experiments.grids.cell import Cell, CellResult
 from experiments.grids.grid import GridResult, WorkerKilled
 from experiments.grids.slurm import SlurmError
@@ -100,7 +101,7 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     except CellsPending as pending:
         say(str(pending))
         return 0
-    except (ConfigNotFound, SlurmError, WorkerKilled, ValueError) as error:
+    except (ConfigError, SlurmError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:
