@@ -7,9 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
-from rich.logging import RichHandler
 
 from callbacks.stopping.exact_resume import ExactResume
 from callbacks.stopping.preemption import Preemption
@@ -30,6 +27,7 @@ from callbacks.stopping.slurm_job import num_restarts, slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
 from experiments.command.checkpoint_files import CheckpointFiles
 from experiments.command.configs import resolve_configs
+from experiments.command.messages import show_messages
 from experiments.command.parser import CommandParser
 from experiments.command.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
 from experiments.command.wandb_mode import WandbRefused, wandb_mode
@@ -39,17 +37,6 @@ from storage.atomic_file import write_file
 
 LAST = "last"  # name of the checkpoint that a run ends with
 _LIGHTNING = ("pytorch_lightning", "lightning_fabric")  # loggers, callbacks, plugins
-_PACKAGES = (
-    "callbacks",
-    "datamodules",
-    "experiments",
-    "lightning_modules",
-    "retrieval",
-    "search_tool",
-    "sound",
-    "storage",
-)
-
 
 _logger = logging.getLogger(__name__)
 
@@ -242,21 +229,6 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
             f"Expected W&B to take the run; it says: {error} Log in again with `wandb login`, or set "
             "WANDB_MODE=offline and send the run later with `wandb sync`."
         ) from error
-
-
-def show_messages() -> None:
-    """Show this project's messages on the terminal, on the first process only."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.13
-    # Lightning, of every run on a machine that has SLURM's programs
-    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
-    is_first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
-    level = logging.INFO if is_first else logging.ERROR
-    for package in _PACKAGES:
-        logger = logging.getLogger(package)
-        if not logger.handlers:
-            logger.addHandler(handler)
-        logger.setLevel(level)
 
 
 def _has_report(config: Namespace) -> bool:

@@ -9,8 +9,8 @@ from typing import cast, get_args
 
 from rich.console import Console
 
-from experiments.command.cli import show_messages
 from experiments.command.configs import ConfigError
+from experiments.command.messages import show_messages
 from experiments.grids.cell import Cell, CellResult
 from experiments.grids.grid import GridResult, WorkerKilled
 from experiments.grids.slurm import SlurmError
