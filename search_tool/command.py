@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules import DatasetError
-from experiments.command.cli import ConfigNotFound, show_messages
+from experiments.command.cli import show_messages
+from experiments.command.configs import ConfigNotFound
 from lightning_modules.frontends.pretrained.release import WeightsError
 from retrieval.index import IndexFileError
 from search_tool.answers import show_answers, show_description

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import yaml
 from torch import nn
 
-from experiments.command.cli import find_config
+from experiments.command.configs import find_config
 from lightning_modules import Fingerprinter, FrozenFingerprinter, HashModule, checkpoints
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import FrontEnd

@@ -29,13 +29,13 @@ from callbacks.stopping.preemption import Preemption
 from callbacks.stopping.slurm_job import num_restarts, slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
 from experiments.command.checkpoint_files import CheckpointFiles
+from experiments.command.configs import find_config, join_options, resolve_configs
 from experiments.command.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
 from experiments.command.wandb_mode import WandbRefused, wandb_mode
 from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.trusted_classes import refuse_untrusted
 from storage.atomic_file import write_file
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
 LAST = "last"  # name of the checkpoint that a run ends with
 _LIGHTNING = ("pytorch_lightning", "lightning_fabric")  # loggers, callbacks, plugins
 _PACKAGES = (
@@ -51,10 +51,6 @@ _PACKAGES = (
 
 
 _logger = logging.getLogger(__name__)
-
-
-class ConfigNotFound(FileNotFoundError):
-    """A config is neither a file nor a name in configs/."""
 
 
 class EarmarkCli(LightningCLI):
@@ -271,37 +267,6 @@ def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningD
     return datamodule
 
 
-def resolve_configs(arguments: Sequence[str]) -> list[str]:
-    """Replace bare config names by the path of the file of that name in configs/.
-
-    Raises:
-        ConfigNotFound: If there is neither such a file nor such a name; it lists the names there are.
-    """
-    resolved = list(arguments)
-    for position, argument in enumerate(resolved):
-        option, equals, value = argument.partition("=")
-        if option not in ("--config", "-c"):
-            continue
-        if equals:
-            resolved[position] = f"{option}={find_config(value)}"
-        elif position + 1 < len(resolved):
-            resolved[position + 1] = str(find_config(resolved[position + 1]))
-    return resolved
-
-
-def find_config(name: str) -> Path:
-    """Find a config: a path as it is, else a name in configs/, with or without its ending.
-
-    Raises:
-        ConfigNotFound: If there is none; it lists the names there are.
-    """
-    for candidate in (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.yaml"):
-        if candidate.is_file():
-            return candidate
-    known = sorted(path.relative_to(CONFIG_FOLDER).as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
-    raise ConfigNotFound(f"No config {name!r}: it is not a file, and configs/ has {', '.join(known)}.")
-
-
 def show_messages() -> None:
     """Show this project's messages on the terminal, on the first process only."""
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
@@ -315,17 +280,6 @@ def show_messages() -> None:
         if not logger.handlers:
             logger.addHandler(handler)
         logger.setLevel(level)
-
-
-def join_options(arguments: Sequence[str]) -> list[str]:
-    """Write `--option value` as `--option=value`."""
-    joined: list[str] = []
-    for argument in arguments:
-        if argument.startswith("--") or not joined or "=" in joined[-1]:
-            joined.append(argument)
-        else:
-            joined[-1] += f"={argument}"
-    return joined
 
 
 def _has_report(config: Namespace) -> bool:

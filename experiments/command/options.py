@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser
 
-from experiments.command.cli import EarmarkCli, resolve_configs
+from experiments.command.cli import EarmarkCli
+from experiments.command.configs import resolve_configs
 from experiments.command.run_options import flatten_options
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from experiments.command.cli import ConfigNotFound, join_options, run_command, show_messages
+from experiments.command.cli import run_command, show_messages
+from experiments.command.configs import ConfigNotFound, join_options
 from experiments.command.run_folder import RESUME
 from experiments.grids.slurm import JobOptions, JobScript, SlurmError, check_sbatch, send
 from experiments.grids.slurm_array import run_element

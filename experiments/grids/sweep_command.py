@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command.cli import ConfigNotFound, show_messages
+from experiments.command.cli import show_messages
+from experiments.command.configs import ConfigNotFound
 from experiments.compare.comparison import ComparisonOptions
 from experiments.compare.report import show_comparison, write_comparison
 from experiments.compare.run_comparison import compare_runs

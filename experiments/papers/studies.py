@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from datamodules import DatasetError
-from experiments.command.cli import ConfigNotFound
+from experiments.command.configs import ConfigNotFound
 from experiments.compare.study_table import StudyTable
 from experiments.grids.grid import WorkerKilled
 from experiments.grids.slurm import SlurmError

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import search
-from experiments.command.cli import find_config
+from experiments.command.configs import find_config
 from lightning_modules import AudioDqn, FlowHash
 from retrieval.codes import ProductQuantizer
 from search_tool.models import make_front_end, make_model

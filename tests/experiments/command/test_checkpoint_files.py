@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import train
 from experiments.command.checkpoint_files import CheckpointFiles
-from experiments.command.cli import RunConfig, find_config
+from experiments.command.cli import RunConfig
+from experiments.command.configs import find_config
 from lightning_modules.checkpoints import CheckpointError, read_checkpoint
 from lightning_modules.trusted_classes import UntrustedClass
 from storage.atomic_file import FileNotWritten

@@ -14,7 +14,8 @@ import yaml
 
 import train
 from callbacks.reports.query_scores import read_query_scores
-from experiments.command.cli import CONFIG_FOLDER, ConfigNotFound, EarmarkCli, find_config, resolve_configs
+from experiments.command.cli import EarmarkCli
+from experiments.command.configs import CONFIG_FOLDER, ConfigNotFound, find_config, resolve_configs
 from retrieval.codes import load_coder
 from tests.lightning_modules.frontends.pretrained.test_yamnet_weights import write_keras_release
 from tests.replicas.audio_folder import make_audio_folder

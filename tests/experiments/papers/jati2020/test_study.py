@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command.cli import find_config
-from experiments.grids.cell import read_config
+from experiments.command.configs import find_config, read_config
 from experiments.papers.jati2020.study import METHOD_OF, METHODS, check_names, default_frontend, grid_of, has_folds
 
 
