@@ -11,8 +11,8 @@ from rich.console import Console
 
 from experiments.command.configs import ConfigError
 from experiments.command.messages import show_messages
-from experiments.grids.cell import Cell, CellResult
-from experiments.grids.grid import GridResult, WorkerKilled
+from experiments.grids.cell import Cell, CellResult, GridResult
+from experiments.grids.grid import WorkerKilled
 from experiments.grids.slurm import SlurmError
 from experiments.grids.slurm_array import CellsPending
 from experiments.grids.slurm_options import add_array_options, given_array_options, grid_runner
