@@ -8,7 +8,7 @@ import torch
 
 from retrieval.codes import BucketHash, ProductQuantizer, bucket_bits, load_coder
 from retrieval.index.coder import has_equal_state
-from retrieval.index.files import IndexFileError, check_content
+from retrieval.index.files import COPY_AGAIN, IndexFileError
 from retrieval.index.fingerprint_files import (
     MANIFEST,
     QUANTIZER,
@@ -92,7 +92,7 @@ def _open_files(folder: Path, manifest: FingerprintManifest, projection: HashFun
             "or build the index again."
         )
     for name, record in manifest.files.items():
-        check_content(folder / name, record)
+        check_content(folder / name, record, COPY_AGAIN)
     rows: VectorRows
     if settings.storage == "product":
         quantizer = load_coder(folder / QUANTIZER)
