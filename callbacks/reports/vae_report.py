@@ -3,6 +3,7 @@
 Reconstructions are the likelihood's mean at the posterior's mean, so nothing but the samples of the prior is random.
 """
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
