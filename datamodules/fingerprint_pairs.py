@@ -105,7 +105,8 @@ class FingerprintPairs(QueriesAndDatabase):
         """Open the columns of all parts, memory-mapped; compute them first if there is no cache.
 
         Raises:
-            CacheError: If the cache is damaged or of another version, or the disk too small for it.
+            FileDamaged: If the cache is damaged or of another version.
+            FileNotWritten: If the disk is too small for it.
         """
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         return open_or_make_fingerprints(Path(self.cache_dir), self._source, device)

@@ -4,6 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from datamodules.distortion.noise import NoiseFiles, NoiseOptions, NoisePool, fi
 from datamodules.distortion.query_conditions import Passages, QueryOptions, draw_passages, list_conditions
 from datamodules.distortion.rooms import RoomOptions, RoomSet, open_rooms
 from datamodules.errors import SplitError
+from datamodules.progress import show_progress
 from datamodules.splits.segments import SegmentGrid, TrackAudio, count_segments, make_grid
 from datamodules.splits.track_roles import Track, TrackRoles, assign_roles
 from sound.streamed_audio import StreamedAudio
@@ -271,7 +273,9 @@ class FingerprintDataModule(CorpusDataModule):
         if self.cache:
             audio = open_or_make_store(cache_dir, corpus, paths, self.sample_rate_hz, self.on_bad_audio)
         else:
-            audio = StreamedAudio(paths, self.sample_rate_hz, self.on_bad_audio)
+            with show_progress() as progress:
+                watch = partial(progress.track, description="Measuring tracks", total=len(paths))
+                audio = StreamedAudio(paths, self.sample_rate_hz, self.on_bad_audio, watch)
         return audio, noise_audio, noise_files, rooms
 
     def _ask(self, passages: Passages, part: str, seed: Sequence[int]) -> Queries:

@@ -10,7 +10,6 @@ A cache is a folder named after a key, a hash of the fingerprinter's settings, o
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from datamodules.batches.fingerprint_rows import (
@@ -31,9 +29,11 @@ from datamodules.batches.fingerprint_rows import (
 )
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.distortion.noise import find_noise
-from datamodules.errors import CacheError
 from datamodules.tracks import FingerprintDataModule
-from storage.cache_files import check_description, check_files, record_files, write_json
+from storage.atomic import write_json, writing_folder
+from storage.errors import IN_CACHE_DIR, FileDamaged
+from storage.lock import hold_lock
+from storage.manifest import check_description, check_files, hash_json, record_files
 
 _logger = logging.getLogger(__name__)
 
@@ -99,14 +99,14 @@ def open_or_make_fingerprints(parent: Path, source: FingerprintSource, device: t
         device: Where they are computed.
 
     Raises:
-        CacheError: If the cache is damaged or of another version, or the disk too small for it.
+        FileDamaged: If the cache is damaged or of another version.
+        FileNotWritten: If the disk is too small for it.
     """
     description = source.describe()
-    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+    key = hash_json(description)[:16]
     folder = parent / f"fingerprintpairs-{key}"
     if not folder.is_dir():
-        parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / f"{folder.name}.lock"):
+        with hold_lock(parent / f"{folder.name}.lock"):
             if not folder.is_dir():
                 _make(folder, source, device, description)
     return _open(folder, description)
@@ -114,14 +114,12 @@ def open_or_make_fingerprints(parent: Path, source: FingerprintSource, device: t
 
 def _make(folder: Path, source: FingerprintSource, device: torch.device, description: Mapping[str, object]) -> None:
     """Compute all parts in a folder that gets its name when complete; what a killed run left is dropped."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     source.fingerprinter.to_device(device)
     source.corpus.setup(None)
-    write_parts(partial, source.compute(torch.Generator(device).manual_seed(source.seed)))
-    columns = sorted(path.relative_to(partial).as_posix() for path in partial.glob("*/*.npy"))
-    write_json(partial / "cache.json", {**description, "files": record_files(partial, columns)})
-    partial.replace(folder)
+    with writing_folder(folder, IN_CACHE_DIR, is_locked=True) as partial:
+        write_parts(partial, source.compute(torch.Generator(device).manual_seed(source.seed)))
+        columns = sorted(path.relative_to(partial).as_posix() for path in partial.glob("*/*.npy"))
+        write_json(partial / "cache.json", {**description, "files": record_files(partial, columns)})
     _logger.info("Fingerprints are kept in %s", folder)
 
 
@@ -148,19 +146,19 @@ def _open(folder: Path, description: Mapping[str, object]) -> dict[str, Columns]
     try:
         content = json.loads((folder / "cache.json").read_text())
         check_description(folder, content, description)
-        check_files(folder, content.get("files", {}))  # earlier versions kept none
+        check_files(folder, content.get("files", {}), f"Delete the folder {folder}.")  # earlier versions kept none
         rows = {
             part.name: {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in part.glob("*.npy")}
             for part in folder.iterdir()
             if part.is_dir()
         }
     except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected a complete cache of fingerprints, found it damaged ({error}). Delete the folder."
         ) from error
     missing = [part for part in _REQUIRED_PARTS if "fingerprint" not in rows.get(part, {})]
     if missing:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected a complete cache of fingerprints, found no {missing[0]}. Delete the folder."
         )
     return rows

@@ -19,7 +19,7 @@ from experiments.grids.cell import Cell, CellResult, config_paths
 from lightning_modules.base import RetrievalModule
 from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs
-from storage.atomic_file import write_array
+from storage.atomic import write_array
 
 # Callbacks of a config that change what is learned; a grid leaves reports and checkpoints out.
 _LEARNING_CALLBACKS = ("callbacks.BetaWarmup", "callbacks.CodebookRefit", "callbacks.RetrainOnEverything")

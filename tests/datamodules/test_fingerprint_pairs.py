@@ -14,8 +14,9 @@ from datamodules import FingerprintDataModule, FingerprintPairs
 from datamodules.batches.feature_dataset import pass_batch
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.distortion.noise import NoiseFiles
-from datamodules.errors import CacheError, SplitError
+from datamodules.errors import SplitError
 from datamodules.splits.track_roles import Track
+from storage.errors import FileDamaged
 
 CONTEXT, OFFSET, SEGMENT, ROOM = 3, 1, 4, 2
 NUM_TRAIN, NUM_QUERIES, NUM_ITEMS = 12, 5, 7
@@ -218,9 +219,10 @@ def test_fingerprints_are_computed_once_for_all_that_is_the_same(tmp_path: Path)
 def test_a_killed_run_is_begun_again(tmp_path: Path) -> None:
     _, fingerprinter = make(tmp_path)
     (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
-    folder.rename(folder.with_name(f"{folder.name}.partial"))
-    (folder.with_name(f"{folder.name}.partial") / "cache.json").unlink()
+    left = folder.rename(folder.with_name(f".{folder.name}.new-1"))
+    (left / "cache.json").unlink()
     data, again = make(tmp_path)
+    assert not left.exists()
     assert again.num_calls == fingerprinter.num_calls
     assert len(data.training_fingerprints()) == NUM_TRAIN
 
@@ -233,7 +235,7 @@ def test_a_damaged_cache_is_told(tmp_path: Path, damage: str) -> None:
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(CacheError, match="Delete the folder"):
+    with pytest.raises(FileDamaged, match="Delete the folder"):
         make(tmp_path)
 
 
