@@ -14,7 +14,8 @@ from torch import nn
 import datamodules
 from datamodules import FingerprintPairs, LabelledFold, MusicFolder, NoiseOptions, QueryOptions, RoomOptions
 from datamodules.base import CorpusDataModule, QueriesAndDatabase
-from experiments.command.cli import find_config, make_datamodule
+from experiments.command.configs import find_config
+from experiments.command.parser import make_datamodule
 from lightning_modules.frontends import LogMel
 from tests.datamodules.counting_front_end import CountingFrontEnd
 
@@ -116,7 +117,7 @@ def test_every_option_has_a_type_and_is_explained(kind: type[QueriesAndDatabase]
 @pytest.mark.parametrize("kind", CORPORA, ids=lambda kind: kind.__name__)
 def test_nothing_is_taken_by_position(kind: type[CorpusDataModule]) -> None:
     with pytest.raises(TypeError, match="positional argument"):
-        kind("somewhere")  # type: ignore[misc]
+        kind("somewhere")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
