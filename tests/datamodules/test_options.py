@@ -14,7 +14,8 @@ from torch import nn
 import datamodules
 from datamodules import FingerprintPairs, LabelledFold, MusicFolder, NoiseOptions, QueryOptions, RoomOptions
 from datamodules.base import CorpusDataModule, QueriesAndDatabase
-from experiments.command.cli import find_config, make_datamodule
+from experiments.command.configs import find_config, read_config
+from experiments.command.parser import make_datamodule
 from lightning_modules.frontends import LogMel
 from tests.datamodules.counting_front_end import CountingFrontEnd
 
@@ -116,12 +117,12 @@ def test_every_option_has_a_type_and_is_explained(kind: type[QueriesAndDatabase]
 @pytest.mark.parametrize("kind", CORPORA, ids=lambda kind: kind.__name__)
 def test_nothing_is_taken_by_position(kind: type[CorpusDataModule]) -> None:
     with pytest.raises(TypeError, match="positional argument"):
-        kind("somewhere")  # type: ignore[misc]
+        kind("somewhere")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 def test_shipped_configs_name_options_there_are(config: Path) -> None:
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+    content = read_config(config)["data"]
     kind = getattr(datamodules, content["class_path"].rpartition(".")[2])
     assert set(content["init_args"]) <= {option.name for option in dataclasses.fields(kind) if option.init}
 

@@ -7,7 +7,7 @@ import pytest
 
 import train
 from datamodules import DatasetError, EmbeddingDataModule
-from experiments.command.cli import make_datamodule
+from experiments.command.parser import make_datamodule
 from sound.audio import find_audio_files
 from tests.replicas.audio_folder import make_audio_folder
 

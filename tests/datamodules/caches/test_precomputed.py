@@ -53,7 +53,9 @@ def _corpus(
         return AudioFolder(root=str(corpora / kind), frontend=frontend, **given)  # type: ignore[arg-type]
     if kind == "rendered":
         return RenderedEvents(frontend=frontend, root=str(corpora / kind), clips_per_class=10, **given)  # type: ignore[arg-type]
-    return {"esc50": Esc50, "fsd": FsdKaggle2018}[kind](frontend, str(corpora / kind), **given)  # type: ignore[arg-type]
+    if kind == "esc50":
+        return Esc50(frontend=frontend, root=str(corpora / kind), **given)  # type: ignore[arg-type]
+    return FsdKaggle2018(frontend=frontend, root=str(corpora / kind), **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["esc50", "fsd", "folder", "rendered"])
