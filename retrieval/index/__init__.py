@@ -2,7 +2,7 @@
 
 from retrieval.index.alignment import propose_alignments, rank_alignments, score_alignments
 from retrieval.index.asymmetric import AsymmetricIndex
-from retrieval.index.base import Index, Ranking
+from retrieval.index.base import Index
 from retrieval.index.buckets import Buckets
 from retrieval.index.candidates import nearest_candidates, rank_candidates_first
 from retrieval.index.cells import CellIndex
@@ -27,6 +27,7 @@ from retrieval.index.probing import (
     num_bits_of,
     probe_buckets,
 )
+from retrieval.index.ranking import Ranking
 from retrieval.index.sequence_search import Match, SequenceSearch, search_sequences
 from retrieval.index.sharded import ShardedIndex, merge_rankings, merge_saved
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows

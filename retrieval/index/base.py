@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,25 +14,13 @@ from torch import Tensor
 
 from retrieval.index.files import IndexFileError, Manifest, read_item_ids, read_manifest, write_index_folder
 from retrieval.index.order import search_in_total_order
+from retrieval.index.ranking import Ranking
 from storage.atomic import write_array
 
 IndexKind = TypeVar("IndexKind", bound="Index")
 Options = Mapping[str, int | float | str | None]
 # faiss's searches on a GPU find so many items at most, and visit so many cells.
 MAX_GPU_ITEMS = 2048
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Items of each query, nearest first; of equally distant ones, the smaller id first.
-
-    Attributes:
-        item_ids: Ids as they were added; -1 where a search that is not exhaustive reached too few items.
-        distances: Smaller is closer; infinite where there is no item.
-    """
-
-    item_ids: Int[Tensor, "query rank"]
-    distances: Float[Tensor, "query rank"]
 
 
 class Index(ABC):

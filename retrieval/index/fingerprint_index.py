@@ -297,5 +297,4 @@ class FingerprintIndex:
         self._shard_starts = np.cumsum([0, *map(len, shards)])
         self.track_names = [name for shard in shards for name in shard.track_names]
         self.is_removed = np.concatenate([np.empty(0, dtype=bool), *(shard.is_removed for shard in shards)])
-        counts = np.concatenate([np.zeros(1, dtype=np.int64), *(shard.track_counts for shard in shards)])
-        self.track_starts = np.cumsum(counts)
+        self.track_starts = np.cumsum(np.concatenate([[0], *(shard.track_counts for shard in shards)]), dtype=np.int64)
