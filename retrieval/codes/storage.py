@@ -1,22 +1,16 @@
 """Write coders as safetensors and read them back, without pickle."""
 
 import glob
-import json
 import os
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 import retrieval.codes
 from retrieval.codes.base import Coder
+from retrieval.files.coders import CoderDescription, CoderFileError, describe_coder, read_coder_description
 from storage.files import clear_stale
-
-FORMAT_VERSION = 1
-
-
-class CoderFileError(ValueError):
-    """A file does not hold a coder."""
 
 
 def save_coder(coder: Coder, path: Path) -> None:
@@ -29,13 +23,13 @@ def save_coder(coder: Coder, path: Path) -> None:
     Raises:
         OSError: If it can't be written.
     """
-    description = {"version": FORMAT_VERSION, "coder": type(coder).__name__, "options": coder.options()}
+    description = describe_coder(CoderDescription(type(coder).__name__, coder.options()))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(path.parent, f".{glob.escape(path.name)}.*")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: tensor.detach().contiguous() for name, tensor in coder.state_dict().items()}
     try:
-        temporary.write_bytes(save(tensors, metadata={"coder": json.dumps(description)}))
+        temporary.write_bytes(save(tensors, metadata={"coder": description}))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,28 +42,18 @@ def load_coder(path: Path) -> Coder:
         FileNotFoundError: If there is no such file.
         CoderFileError: If it is damaged, of a later version, or holds something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a coder in {path}, found no file there. Write one with save_coder.")
-    try:
-        with safe_open(path, "pt") as file:
-            description = json.loads((file.metadata() or {})["coder"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        version, name, options = description["version"], description["coder"], description["options"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CoderFileError(f"{path}: expected a coder, found something else ({error!r}). Write it again.") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CoderFileError(
-            f"{path}: expected version {FORMAT_VERSION} or earlier, found {version!r}. Update this project."
-        )
+    description = read_coder_description(path)
+    name = description.name
     kind = getattr(retrieval.codes, name, None) if name in retrieval.codes.__all__ else None
     if not (isinstance(kind, type) and issubclass(kind, Coder)):
         raise CoderFileError(f"{path}: expected one of this project's coders, found {name!r}. Update this project.")
     try:
-        coder: Coder = kind(**options)
+        coder: Coder = kind(**description.options)
+        state = load_file(path)
         # Buffers made for another precision than the default are taken as they were written.
         floating = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
         coder = coder if floating is None else coder.to(floating)
         coder.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise CoderFileError(f"{path}: expected a {name} as written, found a damaged one ({error}).") from error
     return coder

@@ -10,19 +10,25 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from retrieval.files.fingerprints import (
+    ARRAYS,
+    COUNTS,
+    NAMES,
+    SHARDS,
+    VECTORS,
+    ShardRecord,
+    map_array,
+    read_shard_tracks,
+)
+from retrieval.files.indexes import IndexFileError, check_content, naming_disk_errors, record_file
 from retrieval.index.buckets import Buckets
-from retrieval.index.files import IndexFileError, check_content, check_size, naming_disk_errors, record_file
-from retrieval.index.fingerprint_files import SHARDS, ShardRecord
 from retrieval.index.hash_table import HashTable
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
 from storage.files import append_array, save_array, sync_files
 
-_VECTORS = "vectors.bin"
-_ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32, "rows": np.int32}
 _COPIED_ITEMS = 65_536
 _UNSORTED = "unsorted.bin"
-_COUNTS, _NAMES = "track_counts.npy", "track_names.json"
 
 
 class Shard:
@@ -40,22 +46,16 @@ class Shard:
 
     def __init__(self, folder: Path, record: ShardRecord, projection: HashFunction, rows: VectorRows) -> None:
         self.folder, self.record = folder / SHARDS / record.name, record
-        for name in (_VECTORS, _COUNTS, _NAMES, *(f"{array}.npy" for array in _ARRAYS)):
-            if name not in record.files:
-                raise IndexFileError(f"{self.folder / name}: expected in the index, found no entry. Build it again.")
-            check = check_content if name in (_COUNTS, _NAMES) else check_size
-            check(self.folder / name, record.files[name])
-        arrays = [_map_array(self.folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items()]
+        self._tracks = read_shard_tracks(folder, record)
+        self.track_names, self.track_counts = self._tracks.names, self._tracks.counts
+        self.is_removed = self._tracks.is_removed
+        arrays = [map_array(self.folder, name) for name in ARRAYS]
         shape = record.num_items, rows.width
-        if record.files[_VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
-            raise IndexFileError(f"{self.folder / _VECTORS}: expected {shape[0]} x {shape[1]} numbers. Build it again.")
+        if record.files[VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
+            raise IndexFileError(f"{self.folder / VECTORS}: expected {shape[0]} x {shape[1]} numbers. Build it again.")
         # "c": private pages, that torch and faiss take for writable; nobody writes
-        vectors = np.asarray(np.memmap(self.folder / _VECTORS, rows.dtype, "c", shape=shape))
+        vectors = np.asarray(np.memmap(self.folder / VECTORS, rows.dtype, "c", shape=shape))
         self.table = HashTable(projection, rows, vectors, Buckets(*arrays))
-        self.track_names: list[str] = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
-        self.track_counts: np.ndarray = np.load(self.folder / _COUNTS, allow_pickle=False)
-        self.is_removed = np.zeros(len(self.track_names), dtype=bool)
-        self.is_removed[list(record.removed)] = True
         # whether an item may be found; None where all may
         self.is_alive = ~np.repeat(self.is_removed, self.track_counts) if record.removed else None
 
@@ -64,7 +64,7 @@ class Shard:
 
     def live_names(self) -> list[str]:
         """Return the names of the tracks that are not removed."""
-        return [name for name, is_removed in zip(self.track_names, self.is_removed, strict=True) if not is_removed]
+        return self._tracks.live_names()
 
     def copy_live(self, writer: "ShardWriter") -> None:
         """Append what is not removed to another shard."""
@@ -134,17 +134,17 @@ class ShardWriter:
         buckets = Buckets.from_pairs(codes, positions, self.num_items)
         del codes, positions
         arrays = buckets.codes, buckets.starts, buckets.positions, buckets.rows
-        for name, array in zip(_ARRAYS, arrays, strict=True):
+        for name, array in zip(ARRAYS, arrays, strict=True):
             save_array(self._folder / f"{name}.npy", array)
         unsorted = self._folder / _UNSORTED
         vectors = np.memmap(unsorted, self._rows.dtype, "r", shape=(self.num_items, self._rows.width))
-        with (self._folder / _VECTORS).open("wb") as file:
+        with (self._folder / VECTORS).open("wb") as file:
             for start in range(0, self.num_items, _COPIED_ITEMS):
                 append_array(file, vectors[buckets.items[start : start + _COPIED_ITEMS]])
         del vectors
         unsorted.unlink()
-        save_array(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
-        (self._folder / _NAMES).write_text(json.dumps(self.track_names), encoding="utf-8")
+        save_array(self._folder / COUNTS, np.array(self.track_counts, dtype=np.int64))
+        (self._folder / NAMES).write_text(json.dumps(self.track_names), encoding="utf-8")
 
 
 @contextmanager
@@ -231,13 +231,3 @@ def tracks_in_batches(
             names, vectors = [], []
     if names:
         yield names, vectors
-
-
-def _map_array(path: Path, dtype: type) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IndexFileError(f"{path}: expected an array, found a damaged file ({error}). Build it again.") from error
-    if array.dtype != dtype or array.ndim != 1:
-        raise IndexFileError(f"{path}: expected a row of {np.dtype(dtype)}, found {array.ndim} axes of {array.dtype}.")
-    return np.asarray(array)

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrieval.codes import BinaryHash, encode_in_chunks
+from retrieval.files.indexes import Manifest
 from retrieval.index.base import Index, Options
 from retrieval.index.coder import has_equal_state, read_coder, write_coder
-from retrieval.index.files import Manifest, read_faiss_binary
+from retrieval.index.faiss_files import read_faiss_binary
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
 from storage.files import save_faiss
 

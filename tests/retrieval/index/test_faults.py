@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, IndexFileError, NoMatch, files
-from retrieval.index.files import IndexNotWritten
+from retrieval.files import indexes
+from retrieval.files.indexes import IndexNotWritten
+from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, IndexFileError, NoMatch
 from tests.faults import cut, flip_byte, limited_file_size, names, small_disk
 from tests.retrieval.index.makers import DIM, bit_hash, draw
 from tests.retrieval.index.test_fingerprint_index import contents, create, tracks
@@ -82,7 +83,7 @@ def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: Calla
 def test_of_large_files_only_the_size_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact().save(tmp_path / "index")
     flip_byte(tmp_path / "index" / "index.faiss", -1)
-    monkeypatch.setattr(files, "_CHECKED_BYTES", 1000)
+    monkeypatch.setattr(indexes, "_CHECKED_BYTES", 1000)
     assert len(Index.load(tmp_path / "index")) == NUM_ITEMS
 
 
@@ -121,7 +122,7 @@ def test_a_full_disk_leaves_a_fingerprint_index_as_it_was(tmp_path: Path, change
     index.remove(["track 2"])
     other.add(tracks(10, 30))
     before, files_before = contents(index), names(tmp_path / "index")
-    many = NoMatch({1: torch.arange(1000.0)}, 10)
+    many = NoMatch({1: np.arange(1000.0)}, 10)
     changes: dict[str, Callable[[], object]] = {
         "add": lambda: index.add(tracks(10, 30)),
         "compact": index.compact,

@@ -15,14 +15,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 
 from storage.files import clear_stale, sync_files
 
 FORMAT_VERSION = 1
+ITEM_IDS = "item_ids.npy"
 _MANIFEST = "index.json"
 _CHUNK_BYTES = 1 << 22
 _CHECKED_BYTES = 1 << 28  # of larger files only the size is looked at: an index may be larger than memory
@@ -211,21 +210,3 @@ def read_item_ids(path: Path) -> np.ndarray:
     if item_ids.dtype != np.int64 or item_ids.ndim != 1:
         raise IndexFileError(f"{path}: expected a row of int64, found {item_ids.ndim} axes of {item_ids.dtype}.")
     return np.asarray(item_ids)
-
-
-def read_faiss(path: Path) -> Any:  # noqa: ANN401 - faiss's types lack members
-    """Map a faiss index into memory; codes and lists are read as searches need them.
-
-    Raises:
-        RuntimeError: If the file holds something else.
-    """
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-
-
-def read_faiss_binary(path: Path) -> Any:  # noqa: ANN401
-    """Map a faiss index of bits into memory.
-
-    Raises:
-        RuntimeError: If the file holds something else.
-    """
-    return faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)

@@ -1,0 +1,57 @@
+"""What the safetensors file of a coder says of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+FORMAT_VERSION = 1
+CODER_FILE = "coder.safetensors"  # of an index
+
+Options = dict[str, int | float | str | bool | None]
+
+
+class CoderFileError(ValueError):
+    """A file does not hold a coder."""
+
+
+@dataclass(frozen=True)
+class CoderDescription:
+    """Which coder a file holds.
+
+    Attributes:
+        name: Of its class.
+        options: Arguments of its constructor.
+    """
+
+    name: str
+    options: Options
+
+
+def describe_coder(description: CoderDescription) -> str:
+    """Return what `read_coder_description` reads, as the text that a file keeps."""
+    content = {"version": FORMAT_VERSION, "coder": description.name, "options": description.options}
+    return json.dumps(content)
+
+
+def read_coder_description(path: Path) -> CoderDescription:
+    """Read which coder a file holds, but not its weights.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CoderFileError: If it is damaged, of a later version, or holds something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a coder in {path}, found no file there. Write one with save_coder.")
+    try:
+        with safe_open(path, "np") as file:
+            found = json.loads((file.metadata() or {})["coder"])
+        version, description = found["version"], CoderDescription(str(found["coder"]), dict(found["options"]))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CoderFileError(f"{path}: expected a coder, found something else ({error!r}). Write it again.") from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CoderFileError(
+            f"{path}: expected version {FORMAT_VERSION} or earlier, found {version!r}. Update this project."
+        )
+    return description
