@@ -174,7 +174,7 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
         Raises:
             AudioFileError: If a file can't be embedded and `on_bad_audio` is `raise`.
-            CacheError: If the cache is damaged.
+            StorageError: If the cache is damaged, or can't be written.
             DatasetMissing: If embeddings computed beforehand lack a clip and `on_bad_audio` is `raise`.
         """
         if isinstance(self.frontend, PrecomputedEmbeddings):

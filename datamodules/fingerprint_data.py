@@ -32,6 +32,7 @@ Past 300 lines because options are written out with their meaning.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ from datamodules.distortion.noise import NoiseFiles, NoiseOptions, NoisePool, fi
 from datamodules.distortion.query_conditions import Passages, QueryOptions, draw_passages, list_conditions
 from datamodules.distortion.rooms import RoomOptions, RoomSet, open_rooms
 from datamodules.errors import SplitError
+from datamodules.progress import watch
 from datamodules.splits.segments import SegmentGrid, count_segments, make_grid
 from datamodules.tracks import Track, TrackAudio, TrackRoles, assign_roles
 from sound.streamed_audio import StreamedAudio
@@ -335,7 +337,10 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
         if self.cache:
             audio = open_or_make_store(self.cache_dir, corpus, paths, self.sample_rate_hz, self.on_bad_audio)
         else:
-            audio = StreamedAudio(paths, self.sample_rate_hz, self.on_bad_audio)
+            audio = StreamedAudio(
+                paths, self.sample_rate_hz, self.on_bad_audio,
+                partial(watch, description="Measuring tracks", total=len(paths)),
+            )  # fmt: skip
         return audio, noise_audio, noise_files, rooms
 
     def _ask(self, passages: Passages, part: str, seed: Sequence[int]) -> Queries:

@@ -20,7 +20,6 @@ Validation and test serve two loaders, queries, then the database: `fingerprint`
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -28,7 +27,6 @@ from typing import Literal, cast, get_args
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -46,10 +44,13 @@ from datamodules.batches.fingerprint_rows import (
 )
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.distortion.noise import find_noise
-from datamodules.errors import CacheError, SplitError
+from datamodules.errors import SplitError
 from datamodules.fingerprint_data import FingerprintDataModule
 from datamodules.tracks import Track
-from storage.cache_files import check_description, check_files, record_files, write_json
+from storage.atomic import write_json, writing_folder
+from storage.errors import IN_CACHE_DIR, FileDamaged
+from storage.lock import hold_lock
+from storage.manifest import check_description, check_files, hash_json, record_files
 
 _logger = logging.getLogger(__name__)
 
@@ -152,14 +153,14 @@ class FingerprintPairs(pl.LightningDataModule):
         """Open the columns of all parts, memory-mapped; compute them first if there is no cache.
 
         Raises:
-            CacheError: If the cache is damaged or of another version, or the disk too small for it.
+            FileDamaged: If the cache is damaged or of another version.
+            FileNotWritten: If the disk is too small for it.
         """
         description = self._describe()
-        key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+        key = hash_json(description)[:16]
         folder = self.cache_dir / f"fingerprintpairs-{key}"
         if not folder.is_dir():
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.cache_dir / f"{folder.name}.lock"):
+            with hold_lock(self.cache_dir / f"{folder.name}.lock"):
                 if not folder.is_dir():
                     self._make(folder, description)
         return _open(folder, description)
@@ -225,15 +226,13 @@ class FingerprintPairs(pl.LightningDataModule):
 
     def _make(self, folder: Path, description: Mapping[str, object]) -> None:
         """Compute all parts in a folder that gets its name when complete; what a killed run left is dropped."""
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         self.fingerprinter.to_device(device)
         self.corpus.setup(None)
-        write_parts(partial, self._compute(torch.Generator(device).manual_seed(self.seed)))
-        columns = sorted(path.relative_to(partial).as_posix() for path in partial.glob("*/*.npy"))
-        write_json(partial / "cache.json", {**description, "files": record_files(partial, columns)})
-        partial.replace(folder)
+        with writing_folder(folder, IN_CACHE_DIR, is_locked=True) as partial:
+            write_parts(partial, self._compute(torch.Generator(device).manual_seed(self.seed)))
+            columns = sorted(path.relative_to(partial).as_posix() for path in partial.glob("*/*.npy"))
+            write_json(partial / "cache.json", {**description, "files": record_files(partial, columns)})
         _logger.info("Fingerprints are kept in %s", folder)
 
     def _compute(self, generator: torch.Generator) -> Iterator[tuple[str, int, Iterator[dict[str, np.ndarray]]]]:
@@ -275,19 +274,19 @@ def _open(folder: Path, description: Mapping[str, object]) -> dict[str, dict[str
     try:
         content = json.loads((folder / "cache.json").read_text())
         check_description(folder, content, description)
-        check_files(folder, content.get("files", {}))  # earlier versions kept none
+        check_files(folder, content.get("files", {}), f"Delete the folder {folder}.")  # earlier versions kept none
         rows = {
             part.name: {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in part.glob("*.npy")}
             for part in folder.iterdir()
             if part.is_dir()
         }
     except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected a complete cache of fingerprints, found it damaged ({error}). Delete the folder."
         ) from error
     missing = [part for part in _REQUIRED_PARTS if "fingerprint" not in rows.get(part, {})]
     if missing:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected a complete cache of fingerprints, found no {missing[0]}. Delete the folder."
         )
     return rows

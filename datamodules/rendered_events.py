@@ -5,23 +5,22 @@ works, nothing about real sound.
 """
 
 import csv
-import glob
 import io
 import logging
-import os
-import shutil
 from pathlib import Path
 
 import soundfile
-from filelock import FileLock
 from rich.progress import track
 from torch import nn
 
 from datamodules.base import OnBadAudio, TrainOn
-from datamodules.errors import DatasetMissing, SplitError
+from datamodules.errors import SplitError
 from datamodules.esc50 import Esc50
 from datamodules.event_synthesis import EVENTS, render_event
 from datamodules.splits.labelled_folds import LabelledFold
+from storage.atomic import writing_folder
+from storage.errors import naming_disk_errors
+from storage.lock import hold_lock
 
 _logger = logging.getLogger(__name__)
 
@@ -100,17 +99,14 @@ class RenderedEvents(Esc50):
         """Render the corpus once; other processes wait."""
         if self._table_path.is_file():
             return
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root.with_name(f"{self.root.name}.lock")):
+        with hold_lock(self.root.with_name(f"{self.root.name}.lock")):
             if not self._table_path.is_file():
-                for left in self.root.parent.glob(f".{glob.escape(self.root.name)}.*.partial"):
-                    shutil.rmtree(left, ignore_errors=True)  # of a killed process: nobody else renders under the lock
                 _logger.info("Rendering %d sound events into %s", self.clips_per_class * len(EVENTS), self.root)
                 render_corpus(self.root, self.clips_per_class, self.render_seed)
 
 
 def render_corpus(root: Path, clips_per_class: int, seed: int) -> None:
-    """Write clips and table; `root` appears only when complete.
+    """Write clips and table; `root` appears only when complete. Nobody else may write it meanwhile.
 
     Args:
         root: Folder to make.
@@ -118,24 +114,15 @@ def render_corpus(root: Path, clips_per_class: int, seed: int) -> None:
         seed: Seed of every sound.
 
     Raises:
-        DatasetMissing: If the disk is full.
+        FileNotWritten: If the disk is full.
     """
-    partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    advice = "Make room or name another disk with --data.root, then run the command again."
+    with writing_folder(root, advice, is_locked=True) as partial, naming_disk_errors(root, advice):
         _render(partial, clips_per_class, seed)
-        partial.replace(root)
-    except OSError as error:
-        raise DatasetMissing(
-            f"{root}: expected to render the corpus there, found {error}. Make room or name another disk with "
-            "--data.root, then run the command again."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _render(folder: Path, clips_per_class: int, seed: int) -> None:
-    (folder / "audio").mkdir(parents=True)
+    (folder / "audio").mkdir()
     (folder / "meta").mkdir()
     rows = []
     num_recordings = clips_per_class // len(_TAKES)

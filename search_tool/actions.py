@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datamodules import DatasetError
 from lightning_modules.frontends.pretrained.release import WeightsError
-from retrieval.index import IndexFileError
 from search_tool.answers import show_answers
 from search_tool.files import DESCRIPTION
 from search_tool.model_records import SearchError
@@ -20,6 +19,7 @@ from search_tool.new_files import Added, find_sources
 from search_tool.options import ALL_MATCHED, FAILED, SOME_UNMATCHED, IndexOptions
 from search_tool.searcher import Searcher, create_searcher, open_searcher
 from search_tool.sources import Source
+from sound.errors import SoundError
 
 _logger = logging.getLogger(__name__)
 
@@ -31,14 +31,15 @@ def act(options: argparse.Namespace) -> int:
 
     Raises:
         SearchError: If it can't be done.
-        OSError: If a file can't be read or written.
+        StorageError: If the index is damaged or can't be written.
+        OSError: If another file can't be read or written.
     """
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "index": _index, "add": _add, "query": _query, "remove": _remove, "compact": _compact, "verify": _verify,
     }  # fmt: skip
     try:
         return commands[options.command](options)
-    except (IndexFileError, DatasetError, WeightsError) as error:
+    except (DatasetError, SoundError, WeightsError) as error:
         raise SearchError(str(error)) from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from search_tool.info import show_info
 from search_tool.model_records import SearchError
 from search_tool.options import ALL_MATCHED, FAILED, search_parser
+from storage.errors import StorageError
 
 
 def search(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def search(arguments: Sequence[str] | None = None) -> int:
         from search_tool.actions import act  # brings torch
 
         return act(options)
-    except (SearchError, OSError) as error:
+    except (SearchError, StorageError, OSError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return FAILED
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from typing import Any
 
 from search_tool.model_records import ModelRecord, SearchError, find_model
 from search_tool.options import SOUNDS, TRACKS, IndexOptions
-from storage.atomic_file import write_text
+from storage.atomic import write_json
 
 FORMAT_VERSION = 1
 DESCRIPTION, HASH_FILE, SCALE, INDEX = "search.json", "hash.safetensors", "scale.npz", "index"
@@ -142,8 +142,7 @@ def read_search_file(folder: Path) -> dict[str, Any]:
 def write_description(folder: Path, description: TrackDescription | SoundDescription) -> None:
     """Replace search.json, whole or not at all."""
     kind = TRACKS if isinstance(description, TrackDescription) else SOUNDS
-    content = {"version": FORMAT_VERSION, "kind": kind, **asdict(description)}
-    write_text(folder / DESCRIPTION, json.dumps(content, indent=1))
+    write_json(folder / DESCRIPTION, {"version": FORMAT_VERSION, "kind": kind, **asdict(description)})
 
 
 def clear_unfinished(folder: Path) -> None:

@@ -20,7 +20,7 @@ from retrieval.files.fingerprints import (
     read_shard_tracks,
     read_whole,
 )
-from retrieval.files.indexes import ITEM_IDS, IndexFileError, read_item_ids, read_manifest
+from retrieval.files.indexes import ITEM_IDS, read_item_ids, read_manifest
 from search_tool.files import HASH_FILE, INDEX, find_sound_model, find_track_models, folder_bytes, kind_of
 from search_tool.model_records import SearchError
 from search_tool.options import SOUNDS, TRACKS, IndexOptions
@@ -31,13 +31,14 @@ def show_info(arguments: argparse.Namespace) -> None:
     """Print what an index is, as a table or JSON, or the names of what it holds.
 
     Raises:
-        SearchError: If there is no index, it is damaged, or a checkpoint is missing or another one.
+        SearchError: If there is no index, or a checkpoint is missing or another one.
+        StorageError: If the index is damaged.
     """
     folder, options = Path(arguments.index), IndexOptions.parsed(arguments)
     describe = {TRACKS: describe_tracks, SOUNDS: describe_sounds}[kind_of(folder, options)]
     try:
         description, names = describe(folder, options)
-    except (IndexFileError, CoderFileError) as error:
+    except CoderFileError as error:
         raise SearchError(str(error)) from error
     if arguments.json:
         sys.stdout.write(json.dumps(description | ({"names": names} if arguments.names else {})) + "\n")
@@ -56,7 +57,7 @@ def describe_tracks(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
 
     Raises:
         SearchError: If a checkpoint is missing or another one.
-        IndexFileError: If a file is missing or damaged.
+        StorageError: If a file is missing or damaged.
     """
     models, place = find_track_models(folder, options), folder / INDEX
 
@@ -106,7 +107,7 @@ def describe_sounds(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
 
     Raises:
         SearchError: If the checkpoint is missing or another one.
-        IndexFileError: If a file is missing or damaged.
+        StorageError: If a file is missing or damaged.
     """
     models, place = find_sound_model(folder, options), folder / INDEX
     manifest, coder = read_manifest(place), read_coder_description(place / CODER_FILE)

@@ -3,14 +3,13 @@
 Needs no torch, since `search.py info` asks for no more.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from storage.manifest import hash_file, hash_json
 
 POOLED = "pooled"
 _POOLED_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "fingerprinter_pooled.yaml"
@@ -43,14 +42,14 @@ def record_of(name: str) -> ModelRecord:
         SearchError: If there is no such file.
     """
     if name == POOLED:
-        return ModelRecord(POOLED, _checksum_of(pooled_section()))
+        return ModelRecord(POOLED, hash_json(pooled_section()))
     path = Path(name)
     if not path.is_file():
         raise SearchError(
             f"Expected a checkpoint at {name}, found no file there. Name the .ckpt file that `python train.py fit` "
             "printed; if it was moved, name its new place."
         )
-    return ModelRecord(str(path.resolve()), _checksum_of_file(path))
+    return ModelRecord(str(path.resolve()), hash_file(path))
 
 
 def find_model(record: ModelRecord, new_place: str | None, option: str) -> ModelRecord:
@@ -84,12 +83,3 @@ def pooled_section() -> dict[str, Any]:
     """Return the config of the fingerprinter that needs no checkpoint."""
     section: dict[str, Any] = yaml.safe_load(_POOLED_CONFIG.read_text(encoding="utf-8"))["model"]
     return section
-
-
-def _checksum_of(section: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
-
-
-def _checksum_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from retrieval.files.indexes import read_manifest
 from retrieval.index import Index, exhaustive_index
 from search_tool.answers import Neighbour, SoundAnswer
@@ -29,6 +28,8 @@ from search_tool.new_files import Added, choose_new
 from search_tool.options import SOUNDS, IndexOptions
 from search_tool.sound_embeddings import SoundEmbeddings, load_sound_model, measured_scale
 from search_tool.sources import Source, append_sources, read_lines
+from sound.errors import AudioFileError
+from storage.atomic import write_arrays
 
 _COMMIT_CLIPS = 1000
 
@@ -73,7 +74,7 @@ class SoundSearch:
         folder.mkdir(parents=True, exist_ok=True)
         if section.get("standardize", False):
             mean, deviation = measured_scale(run["data"])
-            np.savez(folder / SCALE, mean=mean, deviation=deviation)
+            write_arrays(folder / SCALE, {"mean": mean, "deviation": deviation})
         exhaustive_index(_embeddings(folder, description).model.coder).save(folder / INDEX)
         write_description(folder, description)
         return cls(folder, description)

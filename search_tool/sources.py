@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from storage.errors import naming_disk_errors
+
 SOURCES = "sources.jsonl"
 
 
@@ -42,7 +44,7 @@ def read_sources(folder: Path) -> dict[str, Source]:
 
 def append_sources(folder: Path, sources: Sequence[Source]) -> None:
     """Note files; they are on the disk when this returns."""
-    with (folder / SOURCES).open("a+b") as file:
+    with naming_disk_errors(folder / SOURCES), (folder / SOURCES).open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # cut off by a crash

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from retrieval.codes import (
     BalancedResidualHash,
     BinaryHash,
@@ -34,7 +33,7 @@ from search_tool.model_records import POOLED, SearchError, record_of
 from search_tool.models import load_fingerprinter, load_flow_hash, read_run_config
 from search_tool.options import IndexOptions
 from search_tool.sources import Source
-from search_tool.track_fingerprints import SegmentFingerprints, decode_ahead
+from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
 
 HASHES: dict[str, type[BinaryHash] | type[BucketHash]] = {
     "balanced_residual": BalancedResidualHash,
@@ -140,7 +139,7 @@ def sample_fingerprints(sources: Sequence[Source], fingerprints: SegmentFingerpr
     num_each = -(-_FIT_VECTORS // len(chosen))
     found: list[Tensor] = []
     problem = ""
-    for waveform in decode_ahead([Path(source.path) for source in chosen], fingerprints.sample_rate_hz):
+    for waveform in decode_tracks([Path(source.path) for source in chosen], fingerprints.sample_rate_hz):
         if isinstance(waveform, AudioFileError):
             problem = str(waveform)
         elif (num_starts := len(waveform) - fingerprints.segment_samples + 1) > 0:

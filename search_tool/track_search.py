@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from retrieval.files.fingerprints import read_fingerprint_manifest
 from retrieval.index import BudgetProbing, num_bits_of, search_sequences
 from search_tool.answers import TrackAnswer
@@ -18,8 +17,9 @@ from search_tool.new_files import Added, choose_new
 from search_tool.no_match_calibration import calibrate, tell_calibration
 from search_tool.options import TRACKS, IndexOptions
 from search_tool.sources import Source, append_sources, read_sources
-from search_tool.track_fingerprints import decode_ahead
+from search_tool.track_fingerprints import decode_tracks
 from search_tool.track_index import TrackIndex, create_track_index, open_track_index
+from sound.errors import AudioFileError
 from sound.resample import read_track
 
 NUM_NEAREST = 5
@@ -110,7 +110,7 @@ class TrackSearch:
         names: list[str] = []
         pending: list[tuple[Source, Tensor]] = []
         last_commit, num_samples = time.perf_counter(), 0
-        waveforms = decode_ahead([Path(source.path) for source in wanted], self.fingerprints.sample_rate_hz)
+        waveforms = decode_tracks([Path(source.path) for source in wanted], self.fingerprints.sample_rate_hz)
         try:
             for source, waveform in zip(wanted, waveforms, strict=True):
                 if isinstance(waveform, AudioFileError):

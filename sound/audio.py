@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
+from sound.errors import AudioFileError
 
 # What soundfile decodes; a clip is found by its stem whichever of these it was transcoded to.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")

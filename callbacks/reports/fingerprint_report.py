@@ -1,7 +1,6 @@
 """Report a test of a fingerprinter: what was found under which distortion, on the terminal, as files, and in W&B."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +16,7 @@ from callbacks.protocols import FingerprintModel, NamedData
 from callbacks.reports.query_scores import write_query_scores
 from retrieval.metrics import ConditionHits, HitShare
 from retrieval.outputs import FingerprintOutputs
-from storage.atomic_file import write_csv, write_file
+from storage.atomic import write_csv, write_figure
 
 # By attribute of ConditionHits.
 _SHOWN = {
@@ -73,7 +72,7 @@ class FingerprintReport(pl.Callback):
             folder, queries, {"top1": outputs.is_localised.double(), "track": outputs.is_in_track.double()}
         )
         figure = draw_hits(outputs.hits, f"{model.method_name}, {data_name}")
-        write_file(folder / "hits.png", partial(figure.savefig, format="png", dpi=120))
+        write_figure(folder / "hits.png", figure, dpi=120)
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         for logger in loggers:
             table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])

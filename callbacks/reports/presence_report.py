@@ -1,10 +1,8 @@
 """Report a test of a model that compares pairs: beside its baselines on the terminal, as files, and in W&B."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -44,7 +42,7 @@ from callbacks.reports.sample_pairs import SamplePair, compare_sample, name_labe
 from callbacks.reports.spread import spread_over_labels
 from retrieval.metrics import LevelScoring
 from retrieval.outputs import PresenceOutputs
-from storage.atomic_file import write_csv, write_file, write_text
+from storage.atomic import write_csv, write_figure, write_json
 
 _logger = logging.getLogger(__name__)
 
@@ -141,7 +139,7 @@ class PresenceReport(pl.Callback):
         pictures = []
         for name, figure in self._draw(outputs, results, pairs, corpus.class_names).items():
             pictures.append(folder / f"{name}.png")
-            write_file(pictures[-1], partial(figure.savefig, format="png", dpi=120))
+            write_figure(pictures[-1], figure, dpi=120)
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         for logger in loggers:
             heard = lay_out_heard(self._heard(outputs, corpus))
@@ -209,7 +207,7 @@ def _measure(model: PairwiseModel, outputs: PresenceOutputs, corpus: Corpus) -> 
 
 def _write_results(folder: Path, results: _Results) -> None:
     rows = to_dicts(results.levels)
-    write_text(folder / "results.json", json.dumps(rows, indent=1))
+    write_json(folder / "results.json", rows)
     write_csv(folder / "results.csv", rows)
     write_csv(folder / "presence_accuracy.csv", to_dicts(results.accuracies))
     if results.stages:

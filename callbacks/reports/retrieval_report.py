@@ -1,6 +1,5 @@
 """Report a test: the model beside its baselines on the terminal, as files, and in W&B."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -20,7 +19,7 @@ from callbacks.reports.spread import spread_over_classes
 from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
-from storage.atomic_file import write_csv, write_text
+from storage.atomic import write_csv, write_figure, write_json
 
 _FLOAT_BITS = 32  # of an embedding that is searched as it is
 
@@ -94,7 +93,7 @@ class RetrievalReport(pl.Callback):
         }
         paths = [folder / f"{name}.png" for name in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
-            figure.savefig(path, dpi=120)
+            write_figure(path, figure, dpi=120)
         return paths
 
     def _log_to_wandb(
@@ -163,4 +162,4 @@ def write_results(folder: Path, scores: Mapping[str, RetrievalScores], data_name
     """Write `results.csv`, a line a method, and `results.json`, each complete or not at all."""
     rows = [{"data": data_name, "num_bits": num_bits, "method": name} | row.summary() for name, row in scores.items()]
     write_csv(folder / "results.csv", rows)
-    write_text(folder / "results.json", json.dumps(rows, indent=1))
+    write_json(folder / "results.json", rows)

@@ -6,7 +6,6 @@ Reconstructions are the likelihood's mean at the posterior's mean, so nothing bu
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -47,7 +46,7 @@ from callbacks.reports.vae_figures import (
     traverse,
 )
 from retrieval.outputs import RetrievalOutputs
-from storage.atomic_file import write_file
+from storage.atomic import write_figure, write_file
 
 _logger = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class VaeReport(pl.Callback):
             figures = self._draw(model, outputs, datamodule) | {"pixel_values": draw_pixel_values(histograms)}
             pictures = [folder / f"{name}.png" for name in figures]
             for path, figure in zip(pictures, figures.values(), strict=True):
-                write_file(path, partial(figure.savefig, format="png", dpi=120))
+                write_figure(path, figure, dpi=120)
             recordings = self._write_audio(folder / "audio", model, outputs, datamodule)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -233,7 +232,9 @@ def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int)
     path.parent.mkdir(parents=True, exist_ok=True)
     peak = float(waveform.abs().max())
     samples = (waveform * (_PEAK / peak if peak > 0 else 1.0)).cpu().numpy()
-    write_file(path, partial(soundfile.write, data=samples, samplerate=sample_rate_hz, format="WAV", subtype="PCM_16"))
+    content = io.BytesIO()
+    soundfile.write(content, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+    write_file(path, lambda file: file.write(content.getbuffer()))
 
 
 def _fetch_spread(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.caches.pcm_store import FULL_SCALE
-from datamodules.errors import AudioFileError
 from datamodules.tracks import TrackAudio
+from sound.errors import AudioFileError
 
 SILENCE_RMS = 3e-4  # -70 dB of full scale, ten steps of 16-bit audio
 _MAX_DRAWS = 1000

@@ -24,7 +24,7 @@ from experiments.command.run_folder import RUN_VARIABLE
 from lightning_modules.base import RetrievalModule
 from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs
-from storage.atomic_file import write_array, write_text
+from storage.atomic import write_array, write_json
 
 # Raise it when a default in the code changes what a cell gives.
 FORMAT_VERSION = 1
@@ -185,7 +185,7 @@ def read_curves(folder: Path) -> dict[str, dict[int, float]]:
 
 def write_result(path: Path, result: CellResult) -> None:
     """Write a result; the file appears only when complete."""
-    write_text(path, json.dumps(asdict(result)))
+    write_json(path, asdict(result))
 
 
 def read_result(path: Path) -> CellResult:

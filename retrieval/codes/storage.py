@@ -1,7 +1,5 @@
 """Write coders as safetensors and read them back, without pickle."""
 
-import glob
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,7 +8,7 @@ from safetensors.torch import load_file, save
 import retrieval.codes
 from retrieval.codes.base import Coder
 from retrieval.files.coders import CoderDescription, CoderFileError, describe_coder, read_coder_description
-from storage.files import clear_stale
+from storage.atomic import write_file
 
 
 def save_coder(coder: Coder, path: Path) -> None:
@@ -21,18 +19,12 @@ def save_coder(coder: Coder, path: Path) -> None:
         path: File to write, usually `*.safetensors`; its folder is made if it is not there.
 
     Raises:
-        OSError: If it can't be written.
+        FileNotWritten: If it can't be written.
     """
     description = describe_coder(CoderDescription(type(coder).__name__, coder.options()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clear_stale(path.parent, f".{glob.escape(path.name)}.*")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: tensor.detach().contiguous() for name, tensor in coder.state_dict().items()}
-    try:
-        temporary.write_bytes(save(tensors, metadata={"coder": description}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = save(tensors, metadata={"coder": description})
+    write_file(path, lambda file: file.write(content))
 
 
 def load_coder(path: Path) -> Coder:

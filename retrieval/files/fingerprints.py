@@ -15,9 +15,7 @@ A reader maps the shards that one index.json names and keeps them, whatever a wr
 deleted lives on as long as it is mapped.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,9 +25,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from retrieval.files.indexes import FileRecord, IndexFileError, check_content, check_size, naming_disk_errors
+from retrieval.files.indexes import COPY_AGAIN, IndexFileError
 from retrieval.files.no_match import NoMatch
-from storage.files import clear_stale
+from storage.atomic import write_json
+from storage.errors import StorageError
+from storage.lock import hold_lock
+from storage.manifest import FileRecord, check_content, check_size
 
 FORMAT_VERSION = 2
 MANIFEST = "index.json"
@@ -132,19 +133,9 @@ def write_manifest(folder: Path, manifest: FingerprintManifest) -> None:
     """Replace index.json; whoever reads it sees the earlier one or this one, whole.
 
     Raises:
-        IndexNotWritten: If the disk is full; the earlier one stays.
+        FileNotWritten: If the disk is full; the earlier one stays.
     """
-    text = json.dumps({"version": FORMAT_VERSION, "kind": _KIND, **asdict(manifest)})
-    clear_stale(folder, f".{MANIFEST}.*")
-    partial = folder / f".{MANIFEST}.{os.getpid()}"
-    try:
-        with naming_disk_errors(folder / MANIFEST), partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / MANIFEST)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_json(folder / MANIFEST, {"version": FORMAT_VERSION, "kind": _KIND, **asdict(manifest)})
 
 
 def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
@@ -180,13 +171,13 @@ def read_whole(folder: Path, read: Callable[[FingerprintManifest], _Found]) -> _
     """Read index.json and what it names; again where a writer deleted some of it in between.
 
     Raises:
-        IndexFileError: If a file is missing or damaged.
+        StorageError: If a file is missing or damaged.
     """
     while True:
         manifest = read_fingerprint_manifest(folder)
         try:
             return read(manifest)
-        except (IndexFileError, FileNotFoundError):
+        except (StorageError, FileNotFoundError):
             if read_fingerprint_manifest(folder).generation == manifest.generation:
                 raise
 
@@ -199,14 +190,15 @@ def read_shard_tracks(folder: Path, record: ShardRecord) -> ShardTracks:
         record: What index.json says of the shard.
 
     Raises:
-        IndexFileError: If a file is missing or damaged.
+        IndexFileError: If index.json does not list a file.
+        FileDamaged: If a file is missing or damaged.
     """
     place = folder / SHARDS / record.name
     for name in (VECTORS, COUNTS, NAMES, *(f"{array}.npy" for array in ARRAYS)):
         if name not in record.files:
             raise IndexFileError(f"{place / name}: expected in the index, found no entry. Build it again.")
         check = check_content if name in (COUNTS, NAMES) else check_size
-        check(place / name, record.files[name])
+        check(place / name, record.files[name], COPY_AGAIN)
     names: list[str] = json.loads((place / NAMES).read_text(encoding="utf-8"))
     is_removed = np.zeros(len(names), dtype=bool)
     is_removed[list(record.removed)] = True
@@ -246,8 +238,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
 
     Where anything is raised inside, what was written and is not in index.json is deleted.
     """
-    with (folder / "writer.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with hold_lock(folder / "writer.lock"):
         try:
             yield
         except BaseException:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from retrieval.files.indexes import IndexFileError
+from storage.atomic import write_arrays
 
 # growth beyond which a calibration is no longer taken for that of the index
 _STALE_GROWTH = 1.1
@@ -106,7 +107,7 @@ class NoMatch:
     def save(self, path: Path) -> None:
         """Write it as npz."""
         arrays = {f"scores_{count}": scores for count, scores in self._scores.items()}
-        np.savez(path, alpha=self.alpha, num_items=self.num_items, **arrays)  # type: ignore[arg-type]
+        write_arrays(path, {"alpha": np.array(self.alpha), "num_items": np.array(self.num_items), **arrays})
 
     @classmethod
     def load(cls, path: Path) -> "NoMatch":

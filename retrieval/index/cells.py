@@ -17,8 +17,7 @@ from torch import Tensor
 
 from retrieval.files.indexes import Manifest
 from retrieval.index.base import MAX_GPU_ITEMS, Index, to_float_rows
-from retrieval.index.faiss_files import read_faiss
-from storage.files import save_faiss
+from storage.faiss_index import read_faiss, write_faiss
 
 CellKind = TypeVar("CellKind", bound="CellIndex")
 
@@ -246,7 +245,7 @@ class CellIndex(Index):
         return self.faiss_index if self.num_probes > MAX_GPU_ITEMS else super()._searcher_for(num_items)
 
     def _write(self, folder: Path) -> None:
-        save_faiss(folder / "index.faiss", self.faiss_index)
+        write_faiss(folder / "index.faiss", self.faiss_index)
 
     @classmethod
     def _read(cls: type[CellKind], folder: Path, manifest: Manifest) -> CellKind:

@@ -14,7 +14,7 @@ from retrieval.files.fingerprints import (
     read_no_match,
     read_whole,
 )
-from retrieval.files.indexes import IndexFileError, check_content
+from retrieval.files.indexes import COPY_AGAIN, IndexFileError
 from retrieval.files.no_match import NoMatch
 from retrieval.index.coder import has_equal_state
 from retrieval.index.fingerprint_shard import Shard
@@ -87,7 +87,7 @@ def _open_files(folder: Path, manifest: FingerprintManifest, projection: HashFun
             "or build the index again."
         )
     for name, record in manifest.files.items():
-        check_content(folder / name, record)
+        check_content(folder / name, record, COPY_AGAIN)
     rows: VectorRows
     if settings.storage == "product":
         quantizer = load_coder(folder / QUANTIZER)

@@ -13,9 +13,8 @@ from retrieval.codes import BinaryHash, encode_in_chunks
 from retrieval.files.indexes import Manifest
 from retrieval.index.base import Index, Options
 from retrieval.index.coder import has_equal_state, read_coder, write_coder
-from retrieval.index.faiss_files import read_faiss_binary
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
-from storage.files import save_faiss
+from storage.faiss_index import read_faiss_binary, write_faiss
 
 # entry [a, b]: bits in which two bytes differ
 _DIFFERING_BITS = torch.tensor([[(first ^ second).bit_count() for second in range(256)] for first in range(256)])
@@ -116,7 +115,7 @@ class HammingIndex(FlatCodesIndex):
 
     def _write(self, folder: Path) -> None:
         write_coder(self.coder, folder)
-        save_faiss(folder / self._faiss_file, self.faiss_index)
+        write_faiss(folder / self._faiss_file, self.faiss_index)
 
     @classmethod
     def _read_empty(cls, folder: Path, manifest: Manifest) -> "HammingIndex":

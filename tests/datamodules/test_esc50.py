@@ -12,8 +12,9 @@ from torch import nn
 
 from datamodules import Esc50, Roles
 from datamodules import esc50 as esc50_module
-from datamodules.errors import AudioFileError, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.esc50 import ROOT_VARIABLE, SUPERCLASSES
+from sound.errors import AudioFileError
 from storage.fetch import Archive
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.esc50 import CLASSES, make_esc50

@@ -16,8 +16,9 @@ from datamodules import FingerprintDataModule, Fma, LibriSpeech, MusicFolder, No
 from datamodules.caches.pcm_store import PcmStore
 from datamodules.distortion.noise import find_noise
 from datamodules.distortion.rooms import open_rooms
-from datamodules.errors import AudioFileError, SplitError
+from datamodules.errors import SplitError
 from datamodules.splits.segments import is_silent
+from sound.errors import AudioFileError
 from tests.replicas.air import make_air
 from tests.replicas.fma import make_fma, make_music
 from tests.replicas.librispeech import make_librispeech

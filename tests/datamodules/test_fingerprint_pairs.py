@@ -14,8 +14,9 @@ from datamodules import FingerprintDataModule, FingerprintPairs
 from datamodules.batches.feature_dataset import pass_batch
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.distortion.noise import NoiseFiles
-from datamodules.errors import CacheError, SplitError
+from datamodules.errors import SplitError
 from datamodules.tracks import Track
+from storage.errors import FileDamaged
 
 CONTEXT, OFFSET, SEGMENT, ROOM = 3, 1, 4, 2
 NUM_TRAIN, NUM_QUERIES, NUM_ITEMS = 12, 5, 7
@@ -231,7 +232,7 @@ def test_a_damaged_cache_is_told(tmp_path: Path, damage: str) -> None:
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(CacheError, match="Delete the folder"):
+    with pytest.raises(FileDamaged, match="Delete the folder"):
         make(tmp_path)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from datamodules import FsdKaggle2018, Roles
 from datamodules import fsd_kaggle2018 as fsd_module
-from datamodules.errors import AudioFileError, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.fsd_kaggle2018 import NUM_CLIPS, ROOT_VARIABLE
+from sound.errors import AudioFileError
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.fsd_kaggle2018 import CLASSES, make_fsd_kaggle2018
 

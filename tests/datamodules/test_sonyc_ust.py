@@ -18,9 +18,10 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
 from datamodules import PrecomputedEmbeddings, Roles, SonycUst, sonyc_release
-from datamodules.errors import ChecksumMismatch, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.sonyc_release import ARCHIVES
 from datamodules.sonyc_ust import ROOT_VARIABLE
+from storage.errors import ChecksumMismatch
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.sonyc_ust import COARSE, FINE, make_sonyc_ust
 

@@ -18,7 +18,7 @@ from experiments.papers.singh2024.settings import ENCODERS, LEARNED_CONFIGS, Flo
 from lightning_modules import HashModule
 from search_tool.model_records import SearchError, record_of
 from search_tool.models import load_flow_hash, read_checkpoint, read_run_config
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 _QUIET = (
     "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",

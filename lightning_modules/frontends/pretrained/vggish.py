@@ -19,10 +19,11 @@ from lightning_modules.frontends.pretrained.audioset_log_mel import (
     samples_of,
 )
 from lightning_modules.frontends.pretrained.front_end import PretrainedFrontEnd, unloaded
-from lightning_modules.frontends.pretrained.release import find_weights, read_weights, weights_checksum
+from lightning_modules.frontends.pretrained.release import find_weights, read_weights
 from lightning_modules.frontends.pretrained.vggish_post_processor import RELEASE as PCA_RELEASE
 from lightning_modules.frontends.pretrained.vggish_post_processor import Rounding, VggIshPostProcessor, check_rounding
 from lightning_modules.frontends.pretrained.vggish_weights import RELEASE
+from storage.manifest import hash_file
 
 _LOG_OFFSET = 1e-2
 # Output channels of the 3x3 convolutions between one 2x2 maximum and the next.
@@ -103,7 +104,7 @@ class VggIsh(PretrainedFrontEnd):
         """Return the options that change the output, weights by their checksum."""
         whitening = None
         if self.post_process is not None:
-            whitening = weights_checksum(find_weights(PCA_RELEASE, self.pca_weights))
+            whitening = hash_file(find_weights(PCA_RELEASE, self.pca_weights))
         return {
             "front_end": "vggish",
             "revision": 1,

@@ -13,10 +13,10 @@ from lightning_modules.frontends.pretrained.release import (
     convert_weights,
     find_weights,
     read_weights,
-    weights_checksum,
 )
 from lightning_modules.frontends.pretrained.yamnet import YamNetNetwork
 from lightning_modules.frontends.pretrained.yamnet_weights import RELEASE
+from storage.manifest import hash_file
 
 
 def write_keras_release(path: Path, seed: int = 0) -> dict[str, np.ndarray]:
@@ -101,7 +101,7 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_keras_release_is_fetched_verified_and_converted(in_tmp: Path) -> None:
     write_keras_release(in_tmp / "release.h5")
-    release = replace(RELEASE, url=(in_tmp / "release.h5").as_uri(), sha256=weights_checksum(in_tmp / "release.h5"))
+    release = replace(RELEASE, url=(in_tmp / "release.h5").as_uri(), sha256=hash_file(in_tmp / "release.h5"))
     assert find_weights(release, None) == Path("checkpoints/yamnet.safetensors")
     assert [path.name for path in Path("checkpoints").iterdir()] == ["yamnet.safetensors"]
 
