@@ -34,6 +34,7 @@ from retrieval.files.fingerprints import MANIFEST, QUANTIZER, SHARDS, read_finge
 from retrieval.index import FingerprintIndex, NoMatch, Probing, search_sequences
 from search_tool.model_records import SearchError
 from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
+from sound.errors import AudioFileError
 
 QUERY_SECONDS = (1.0, 2.0, 3.0, 5.0)
 SNR_DB = 10.0

@@ -5,7 +5,7 @@ A further kind of index is a class and an entry of `_KINDS`, its own options (op
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, runtime_checkable
 
 from search_tool.answers import Answer
 from search_tool.files import kind_of
@@ -16,6 +16,7 @@ from search_tool.sources import Source
 from search_tool.track_search import TrackSearch
 
 
+@runtime_checkable
 class Searcher(Protocol):
     """An open index.
 
@@ -26,7 +27,7 @@ class Searcher(Protocol):
     kind: ClassVar[str]
 
     @classmethod
-    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> Self:
+    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> "Searcher":
         """Make an empty index.
 
         Args:
@@ -39,7 +40,7 @@ class Searcher(Protocol):
         """
 
     @classmethod
-    def open(cls, folder: Path, options: IndexOptions) -> Self:
+    def open(cls, folder: Path, options: IndexOptions) -> "Searcher":
         """Open an index.
 
         Args:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class SoundSearch:
         self._lines = read_lines(folder)
 
     @classmethod
-    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> Self:
+    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> "SoundSearch":
         """Make an empty index; see `Searcher`.
 
         Raises:
@@ -75,12 +75,15 @@ class SoundSearch:
         if section.get("standardize", False):
             mean, deviation = measured_scale(run["data"])
             write_arrays(folder / SCALE, {"mean": mean, "deviation": deviation})
-        exhaustive_index(_embeddings(folder, description).model.coder).save(folder / INDEX)
+        embeddings = _embeddings(folder, description)
+        exhaustive_index(embeddings.model.coder).save(folder / INDEX)
         write_description(folder, description)
-        return cls(folder, description)
+        made = cls(folder, description)
+        made._embeddings = embeddings  # which are slow to load
+        return made
 
     @classmethod
-    def open(cls, folder: Path, options: IndexOptions) -> Self:
+    def open(cls, folder: Path, options: IndexOptions) -> "SoundSearch":
         """Open an index; see `Searcher`."""
         return cls(folder, find_sound_model(folder, options))
 

@@ -34,6 +34,7 @@ from search_tool.models import load_fingerprinter, load_flow_hash, read_run_conf
 from search_tool.options import IndexOptions
 from search_tool.sources import Source
 from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
+from sound.errors import AudioFileError
 
 HASHES: dict[str, type[BinaryHash] | type[BucketHash]] = {
     "balanced_residual": BalancedResidualHash,

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -51,12 +51,12 @@ class TrackSearch:
         self.sources = read_sources(folder)
 
     @classmethod
-    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> Self:
+    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> "TrackSearch":
         """Make an empty index; see `create_track_index`."""
         return cls(folder, create_track_index(folder, options, sources))
 
     @classmethod
-    def open(cls, folder: Path, options: IndexOptions) -> Self:
+    def open(cls, folder: Path, options: IndexOptions) -> "TrackSearch":
         """Open an index; see `open_track_index`."""
         return cls(folder, open_track_index(folder, options))
 

@@ -3,13 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 FORMAT_VERSION = 1
 CODER_FILE = "coder.safetensors"  # of an index
-
-Options = dict[str, int | float | str | bool | None]
 
 
 class CoderFileError(ValueError):
@@ -26,13 +25,12 @@ class CoderDescription:
     """
 
     name: str
-    options: Options
+    options: dict[str, Any]
 
 
 def describe_coder(description: CoderDescription) -> str:
     """Return what `read_coder_description` reads, as the text that a file keeps."""
-    content = {"version": FORMAT_VERSION, "coder": description.name, "options": description.options}
-    return json.dumps(content)
+    return json.dumps({"version": FORMAT_VERSION, "coder": description.name, "options": description.options})
 
 
 def read_coder_description(path: Path) -> CoderDescription:

@@ -20,6 +20,7 @@ from retrieval.index.coder import has_equal_state
 from retrieval.index.fingerprint_shard import Shard
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
+from storage.manifest import check_content
 
 _CHECK_VECTORS = 4
 
