@@ -52,7 +52,7 @@ from datamodules.distortion.noise import NoiseFiles, NoiseOptions, NoisePool, fi
 from datamodules.distortion.query_conditions import Passages, QueryOptions, draw_passages, list_conditions
 from datamodules.distortion.rooms import RoomOptions, RoomSet, open_rooms
 from datamodules.errors import SplitError
-from datamodules.progress import watch
+from datamodules.progress import show_progress
 from datamodules.splits.segments import SegmentGrid, count_segments, make_grid
 from datamodules.tracks import Track, TrackAudio, TrackRoles, assign_roles
 from sound.streamed_audio import StreamedAudio
@@ -337,10 +337,9 @@ class FingerprintDataModule(pl.LightningDataModule, ABC):
         if self.cache:
             audio = open_or_make_store(self.cache_dir, corpus, paths, self.sample_rate_hz, self.on_bad_audio)
         else:
-            audio = StreamedAudio(
-                paths, self.sample_rate_hz, self.on_bad_audio,
-                partial(watch, description="Measuring tracks", total=len(paths)),
-            )  # fmt: skip
+            with show_progress() as progress:
+                watch = partial(progress.track, description="Measuring tracks", total=len(paths))
+                audio = StreamedAudio(paths, self.sample_rate_hz, self.on_bad_audio, watch)
         return audio, noise_audio, noise_files, rooms
 
     def _ask(self, passages: Passages, part: str, seed: Sequence[int]) -> Queries:

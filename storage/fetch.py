@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -183,8 +182,13 @@ def unpack_zip(path: Path, top_folder: str, destination: Path) -> None:
             _refuse_unsafe(member, path, top_folder)
         for member in archive.infolist():
             first, *parts = Path(member.filename).parts
-            if first == top_folder:
-                _write_member(None if member.is_dir() else archive.open(member), partial.joinpath(*parts))
+            target = partial.joinpath(*parts)
+            if first == top_folder and member.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif first == top_folder:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as content, target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
 
 
 def unpack_tar(path: Path, destination: Path) -> None:
@@ -207,7 +211,11 @@ def unpack_tar(path: Path, destination: Path) -> None:
                     f"{path}: expected files and folders that stay inside, found {member.name!r}. Delete the file; "
                     "don't unpack it."
                 )
-            _write_member(archive.extractfile(member), partial / name)
+            content = archive.extractfile(member)
+            (partial / (name.parent if content else name)).mkdir(parents=True, exist_ok=True)
+            if content:
+                with content, (partial / name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
 
 
 @contextmanager
@@ -220,14 +228,6 @@ def _naming_faults(path: Path, kind: str, destination: Path) -> Iterator[None]:
             raise ChecksumMismatch(
                 f"{path}: expected a whole {kind} file, found it damaged ({error}). Delete the file and try again."
             ) from error
-
-
-def _write_member(content: IO[bytes] | None, target: Path) -> None:
-    """Write a file, or make a folder where there is no content."""
-    (target.parent if content else target).mkdir(parents=True, exist_ok=True)
-    if content:
-        with content, target.open("wb") as file:
-            shutil.copyfileobj(content, file)
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, path: Path, top_folder: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
-from datamodules.progress import watch
+from datamodules.progress import show_progress
 from storage.atomic import write_file
 from storage.errors import IN_CACHE_DIR, naming_disk_errors
 from storage.npy import append_array, write_header
@@ -129,11 +129,12 @@ def write_part(folder: Path, name: str, num_batches: int, batches: Iterable[Colu
     """
     kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
     num_rows = 0
-    for batch in watch(batches, f"Fingerprints: {name}", num_batches):
-        for column, rows in batch.items():
-            kinds[column] = (rows.dtype, rows.shape[1:])
-            _append_rows(folder / f"{column}.raw", rows)
-        num_rows += len(batch["fingerprint"])
+    with show_progress() as progress:
+        for batch in progress.track(batches, total=num_batches, description=f"Fingerprints: {name}"):
+            for column, rows in batch.items():
+                kinds[column] = (rows.dtype, rows.shape[1:])
+                _append_rows(folder / f"{column}.raw", rows)
+            num_rows += len(batch["fingerprint"])
     for column, (dtype, shape) in kinds.items():
         with (folder / f"{column}.raw").open("rb") as raw:
 

@@ -184,8 +184,9 @@ def _write_part(
         embedded = frontend(clip.waveform[None].to(device), clip.sample_rate_hz)[0]
         frames[position] = embedded.float().cpu().numpy()
     lengths = np.array([len(clip_frames) for clip_frames in frames], np.int64)
-    arrays = {"frames": np.concatenate(frames), "lengths": lengths, "reasons": np.array(reasons)}
-    write_arrays(path, arrays, IN_CACHE_DIR)
+    write_arrays(
+        path, {"frames": np.concatenate(frames), "lengths": lengths, "reasons": np.array(reasons)}, IN_CACHE_DIR
+    )
 
 
 def _join_parts(partial: Path, num_parts: int, frame_dim: int, description: dict[str, object]) -> None:

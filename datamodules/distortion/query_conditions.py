@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from datamodules.errors import SplitError
-from datamodules.progress import watch
+from datamodules.progress import show_progress
 from datamodules.splits.repeats import MIN_CORRELATION, find_repeats
 from datamodules.splits.segments import read_audible
 from datamodules.tracks import TrackAudio
@@ -137,10 +137,10 @@ def draw_passages(audio: TrackAudio, tracks: np.ndarray, count: int, num_samples
 
 def _mark_repeats(audio: TrackAudio, tracks: np.ndarray, starts: np.ndarray, num_samples: int) -> np.ndarray:
     is_repeated = np.zeros(len(starts), bool)
-    asked = np.unique(tracks).tolist()
-    for track in watch(asked, "Looking for repeats", len(asked)):
-        waveform = np.empty(int(audio.lengths[track]), np.float32)
-        audio.read(track, 0, waveform)
-        own = np.flatnonzero(tracks == track)
-        is_repeated[own] = find_repeats(waveform, starts[own], num_samples, audio.sample_rate_hz, MIN_CORRELATION)
+    with show_progress() as progress:
+        for track in progress.track(np.unique(tracks).tolist(), description="Looking for repeats"):
+            waveform = np.empty(int(audio.lengths[track]), np.float32)
+            audio.read(track, 0, waveform)
+            own = np.flatnonzero(tracks == track)
+            is_repeated[own] = find_repeats(waveform, starts[own], num_samples, audio.sample_rate_hz, MIN_CORRELATION)
     return is_repeated

@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 
 from datamodules.errors import DatasetMissing
-from datamodules.progress import watch
+from datamodules.progress import show_progress
 from storage.atomic import write_arrays
 from storage.errors import IN_CACHE_DIR, FileDamaged
 from storage.lock import hold_lock
@@ -130,11 +130,12 @@ def _make(path: Path, plan: Sequence[tuple[bool, int, float]], sample_rate_hz: i
     acoustics = _import_pyroomacoustics()
     _logger.warning("Simulating %d rooms, once, about a second each: %s", len(plan), path)
     geometry, responses = [], []
-    for is_test, number, t60 in watch(plan, "Simulating rooms", len(plan)):
-        generator = np.random.default_rng([seed, 2 if is_test else 1, number])
-        place, response = _simulate(acoustics, t60, sample_rate_hz, generator)
-        geometry.append(place)
-        responses.append(response)
+    with show_progress() as progress:
+        for is_test, number, t60 in progress.track(plan, description="Simulating rooms"):
+            generator = np.random.default_rng([seed, 2 if is_test else 1, number])
+            place, response = _simulate(acoustics, t60, sample_rate_hz, generator)
+            geometry.append(place)
+            responses.append(response)
     arrays = {
         "responses": np.concatenate(responses),
         "lengths": np.array([len(response) for response in responses]),

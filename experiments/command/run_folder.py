@@ -11,10 +11,10 @@ from pathlib import Path
 import yaml
 
 from callbacks.stopping.slurm_job import slurm_job_id
+from experiments.command.run_options import RUN_VARIABLE
 from storage.errors import LockTaken
 from storage.lock import hold_lock
 
-RUN_VARIABLE = "EARMARK_RUN"
 RESUME = "resume"  # as --ckpt_path
 LOCK_FILE = ".lock"
 _BATCH_STEP = 0xFFFFFFF0  # SLURM numbers what is not started by srun from there on

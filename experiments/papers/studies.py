@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from datamodules import DatasetError
-from experiments.command.cli import ConfigNotFound
+from experiments.command.configs import ConfigError
 from experiments.compare.study_table import StudyTable
 from experiments.grids.grid import WorkerKilled
 from experiments.grids.slurm import SlurmError
@@ -160,7 +160,7 @@ def _show(target: str, run: Callable[[], StudyReport], folder: Path, *, with_wan
         say(str(pending))
         return 0
     except (
-        ConfigNotFound, DatasetError, SearchError, SlurmError, SoundError, StorageError, WeightsError, WorkerKilled,
+        ConfigError, DatasetError, SearchError, SlurmError, SoundError, StorageError, WeightsError, WorkerKilled,
         ValueError,
     ) as error:  # fmt: skip
         sys.stderr.write(f"\nerror: {error}\n")

@@ -132,7 +132,8 @@ class ShardWriter:
 
     def finish(self) -> None:
         """Write the table, and the vectors in its order."""
-        self.close()
+        with naming_disk_errors(self._folder):
+            self.close()
         codes, positions = np.concatenate(self._codes), np.concatenate(self._positions)
         self._codes, self._positions = [], []
         buckets = Buckets.from_pairs(codes, positions, self.num_items)

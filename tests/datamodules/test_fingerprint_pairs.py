@@ -217,9 +217,10 @@ def test_fingerprints_are_computed_once_for_all_that_is_the_same(tmp_path: Path)
 def test_a_killed_run_is_begun_again(tmp_path: Path) -> None:
     _, fingerprinter = make(tmp_path)
     (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
-    folder.rename(folder.with_name(f"{folder.name}.partial"))
-    (folder.with_name(f"{folder.name}.partial") / "cache.json").unlink()
+    left = folder.rename(folder.with_name(f".{folder.name}.new-1"))
+    (left / "cache.json").unlink()
     data, again = make(tmp_path)
+    assert not left.exists()
     assert again.num_calls == fingerprinter.num_calls
     assert len(data.training_fingerprints()) == NUM_TRAIN
 

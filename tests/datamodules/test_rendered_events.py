@@ -9,10 +9,11 @@ import pytest
 import soundfile
 
 from datamodules import RenderedEvents, rendered_events
-from datamodules.errors import DatasetMissing, SplitError
+from datamodules.errors import SplitError
 from datamodules.esc50 import SUPERCLASSES
 from datamodules.event_synthesis import EVENTS, render_event
 from datamodules.rendered_events import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
+from storage.errors import FileNotWritten
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.faults import limited_file_size
 
@@ -107,7 +108,7 @@ def test_rendered_once(data: RenderedEvents, monkeypatch: pytest.MonkeyPatch) ->
     again = _data(data.root.parent, labels_per_class=2)
     again.prepare_data()
     assert [item.name for item in again.items] == [item.name for item in data.items]
-    assert not list(data.root.parent.glob(".*partial"))
+    assert not list(data.root.parent.glob(".*new-*"))
 
 
 def test_a_killed_rendering_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +129,6 @@ def test_unbalanced_count_is_refused(tmp_path: Path, clips_per_class: int) -> No
 
 
 def test_a_full_disk_leaves_no_half_corpus(tmp_path: Path) -> None:
-    with limited_file_size(100_000), pytest.raises(DatasetMissing, match="expected to render the corpus there, found"):
+    with limited_file_size(100_000), pytest.raises(FileNotWritten, match="corpus: expected to write it whole, found"):
         render_corpus(tmp_path / "corpus", 10, 0)
     assert list(tmp_path.iterdir()) == []

@@ -37,8 +37,8 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path, is_f
             write_array(array, np.arange(1000))
         with pytest.raises(FileNotWritten, match=r"table\.csv"):
             write_csv(tmp_path / "table.csv", [{"name": "x" * 2000}])
-        with pytest.raises(FileNotWritten, match=r"map\.png"):
-            write_figure(tmp_path / "map.png", Figure(), dpi=50)
+        with pytest.raises(FileNotWritten, match=r"map\.svg"):
+            write_figure(tmp_path / "map.svg", Figure(), dpi=50)
     assert "Make room or name another disk" in str(caught.value)
     assert ("the earlier one is as it was" in str(caught.value)) is not is_first
     assert names(tmp_path) == (set() if is_first else {"report.md", "codes.npy"})

@@ -61,5 +61,5 @@ def test_a_file_system_without_locks_is_warned_of(
 def test_it_is_free_again_whatever_is_raised(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="inside"), hold_lock(tmp_path / "lock"):
         raise RuntimeError("inside")
-    with hold_lock(tmp_path / "lock", 0):
+    with hold_lock(tmp_path / "lock", 0.1):
         assert (tmp_path / "lock").is_file()
