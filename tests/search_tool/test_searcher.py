@@ -62,9 +62,9 @@ def test_a_folder_is_opened_as_what_it_is(tracks: Searcher, sounds: Path, tmp_pa
     opened = open_searcher(sounds, NOTHING)
     assert isinstance(opened, SoundSearch)
     assert opened.live_names == ["0.wav", "2.wav"]
-    with pytest.raises(SearchError, match="--model is not for it. Use --fingerprinter, --hash"):
+    with pytest.raises(SearchError, match=r"--model is not for it\. Use --fingerprinter, --hash"):
         open_searcher(tmp_path / "tracks", IndexOptions(model="dqn.ckpt"))
-    with pytest.raises(SearchError, match="one of clips; --probes is not for it. Use --model"):
+    with pytest.raises(SearchError, match=r"one of clips; --probes is not for it\. Use --model"):
         open_searcher(sounds, IndexOptions(probes=3))
     with pytest.raises(SearchError, match="--storage is not for it"):
         create_searcher(tmp_path / "new", IndexOptions(model="dqn.ckpt", storage="float32"), [])
