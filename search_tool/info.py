@@ -67,7 +67,9 @@ def describe_tracks(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
         is_removed = np.concatenate([np.empty(0, dtype=bool), *(shard.is_removed for shard in shards)])
         counts = np.concatenate([np.empty(0, dtype=np.int64), *(shard.counts for shard in shards)])[~is_removed]
         seconds = (counts - 1) * settings.hop_seconds + settings.segment_seconds
-        hash_file = folder / HASH_FILE
+        # a flow keeps z of fixed vectors, which has an entry a bit; other hashes keep their options
+        is_flow, z = models.hash_model is not None, manifest.projection_check
+        num_bits = len(z[0]) if is_flow else read_coder_description(folder / HASH_FILE)[1]["num_bits"]
         description = {
             "kind": TRACKS,
             "tracks": len(counts),
@@ -81,9 +83,7 @@ def describe_tracks(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
             "storage": settings.storage,
             "hash": models.hash_name,
             "hash_checkpoint": models.hash_model.name if models.hash_model else None,
-            "bits": len(manifest.projection_check[0])
-            if models.hash_model
-            else read_coder_description(hash_file).options["num_bits"],
+            "bits": num_bits,
             "bucket_entropy_bits": _bucket_entropy(place, manifest),
             "probes": models.num_probes,
             "generation": manifest.generation,
@@ -110,7 +110,8 @@ def describe_sounds(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
         StorageError: If a file is missing or damaged.
     """
     models, place = find_sound_model(folder, options), folder / INDEX
-    manifest, coder = read_manifest(place), read_coder_description(place / CODER_FILE)
+    manifest = read_manifest(place)
+    code, code_options = read_coder_description(place / CODER_FILE)
     lines = read_lines(folder)
     description: dict[str, object] = {
         "kind": SOUNDS,
@@ -118,9 +119,9 @@ def describe_sounds(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
         "bytes": folder_bytes(folder),
         "model": models.model_file.name,
         "model_class": str(models.model["class_path"]).rpartition(".")[2],
-        "code": coder.name,
-        "bits": coder.options["num_bits"],
-        "dimensions": coder.options["dim"],
+        "code": code,
+        "bits": code_options["num_bits"],
+        "dimensions": code_options["dim"],
         "search": manifest.kind,
     }
     return description, [lines[item_id].name for item_id in read_item_ids(place / ITEM_IDS).tolist()]

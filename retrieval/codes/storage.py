@@ -1,5 +1,6 @@
 """Write coders as safetensors and read them back, without pickle."""
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -7,7 +8,7 @@ from safetensors.torch import load_file, save
 
 import retrieval.codes
 from retrieval.codes.base import Coder
-from retrieval.files.coders import CoderDescription, CoderFileError, describe_coder, read_coder_description
+from retrieval.files.coders import FORMAT_VERSION, CoderFileError, read_coder_description
 from storage.atomic import write_file
 
 
@@ -21,9 +22,9 @@ def save_coder(coder: Coder, path: Path) -> None:
     Raises:
         FileNotWritten: If it can't be written.
     """
-    description = describe_coder(CoderDescription(type(coder).__name__, coder.options()))
+    description = {"version": FORMAT_VERSION, "coder": type(coder).__name__, "options": coder.options()}
     tensors = {name: tensor.detach().contiguous() for name, tensor in coder.state_dict().items()}
-    content = save(tensors, metadata={"coder": description})
+    content = save(tensors, metadata={"coder": json.dumps(description)})
     write_file(path, lambda file: file.write(content))
 
 
@@ -34,13 +35,12 @@ def load_coder(path: Path) -> Coder:
         FileNotFoundError: If there is no such file.
         CoderFileError: If it is damaged, of a later version, or holds something else.
     """
-    description = read_coder_description(path)
-    name = description.name
+    name, options = read_coder_description(path)
     kind = getattr(retrieval.codes, name, None) if name in retrieval.codes.__all__ else None
     if not (isinstance(kind, type) and issubclass(kind, Coder)):
         raise CoderFileError(f"{path}: expected one of this project's coders, found {name!r}. Update this project.")
     try:
-        coder: Coder = kind(**description.options)
+        coder: Coder = kind(**options)
         state = load_file(path)
         # Buffers made for another precision than the default are taken as they were written.
         floating = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)

@@ -1,7 +1,6 @@
 """What the safetensors file of a coder says of it."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,8 @@ class CoderFileError(ValueError):
     """A file does not hold a coder."""
 
 
-@dataclass(frozen=True)
-class CoderDescription:
-    """Which coder a file holds.
-
-    Attributes:
-        name: Of its class.
-        options: Arguments of its constructor.
-    """
-
-    name: str
-    options: dict[str, Any]
-
-
-def describe_coder(description: CoderDescription) -> str:
-    """Return what `read_coder_description` reads, as the text that a file keeps."""
-    return json.dumps({"version": FORMAT_VERSION, "coder": description.name, "options": description.options})
-
-
-def read_coder_description(path: Path) -> CoderDescription:
-    """Read which coder a file holds, but not its weights.
+def read_coder_description(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read the class of the coder that a file holds, and its constructor's arguments, but not its weights.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -45,11 +26,11 @@ def read_coder_description(path: Path) -> CoderDescription:
     try:
         with safe_open(path, "np") as file:
             found = json.loads((file.metadata() or {})["coder"])
-        version, description = found["version"], CoderDescription(str(found["coder"]), dict(found["options"]))
+        version, name, options = found["version"], str(found["coder"]), dict(found["options"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CoderFileError(f"{path}: expected a coder, found something else ({error!r}). Write it again.") from error
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CoderFileError(
             f"{path}: expected version {FORMAT_VERSION} or earlier, found {version!r}. Update this project."
         )
-    return description
+    return name, options
