@@ -17,6 +17,7 @@ from datamodules.caches.embedding_cache import WaveformFrontEnd, open_or_make_ca
 from datamodules.caches.pcm_store import open_or_make_store
 from datamodules.distortion import simulated_rooms
 from datamodules.distortion.simulated_rooms import open_or_simulate
+from storage.atomic import writing_folder
 from storage.errors import FileDamaged, FileNotWritten
 from tests.datamodules.counting_front_end import FRAME_SAMPLES, CountingFrontEnd
 from tests.faults import cut, flip_byte, limited_file_size, names, small_disk
