@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.tracks import find_audio_files
 from search_tool.model_records import SearchError
 from search_tool.sources import Source
+from sound.audio import find_audio_files
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> Esc50:
-    return Esc50(CountingFrontEnd(), str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    return Esc50(frontend=CountingFrontEnd(), root=str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
 
 
 def _roles(root: Path, cache_dir: Path, **options: object) -> tuple[Esc50, Roles]:
@@ -352,10 +352,10 @@ def test_environment_names_the_folder_and_the_argument_wins(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ROOT_VARIABLE, str(root))
-    data = Esc50(cast(nn.Module, CountingFrontEnd()), cache_dir=str(tmp_path))
+    data = Esc50(frontend=cast(nn.Module, CountingFrontEnd()), cache_dir=str(tmp_path))
     assert len(data.items) == NUM_CLASSES * 5 * 2
-    assert not data.download
-    assert _data(tmp_path / "other", tmp_path).root == tmp_path / "other"
+    assert data.own_copy == str(root)
+    assert _data(tmp_path / "other", tmp_path).folder == tmp_path / "other"
 
 
 def _archive_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from datamodules.batches.feature_dataset import pass_batch
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.distortion.noise import NoiseFiles
 from datamodules.errors import SplitError
-from datamodules.tracks import Track
+from datamodules.splits.track_roles import Track
 from storage.errors import FileDamaged
 
 CONTEXT, OFFSET, SEGMENT, ROOM = 3, 1, 4, 2
@@ -138,12 +138,14 @@ class Fingerprinter(nn.Module):
 @pytest.fixture(autouse=True)
 def no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mix with what the segments bring along."""
-    monkeypatch.setattr("datamodules.fingerprint_pairs.find_noise", lambda _options: NoiseFiles([], []))
+    monkeypatch.setattr("datamodules.caches.fingerprint_cache.find_noise", lambda _options: NoiseFiles([], []))
 
 
 def make(tmp_path: Path, corpus: Corpus | None = None, **options: Any) -> tuple[FingerprintPairs, Fingerprinter]:
     fingerprinter = Fingerprinter(options.pop("version", 0))
-    data = FingerprintPairs(corpus or Corpus(tmp_path), fingerprinter, str(tmp_path / "cache"), **options)
+    data = FingerprintPairs(
+        corpus=corpus or Corpus(tmp_path), fingerprinter=fingerprinter, cache_dir=str(tmp_path / "cache"), **options
+    )
     data.prepare_data()
     data.setup()
     return data, fingerprinter
@@ -249,10 +251,10 @@ def _corpus(folder: Path) -> Corpus:
 
 def test_sizes_and_order_of_use_are_checked(tmp_path: Path, unchecked_types: None) -> None:
     with pytest.raises(SplitError, match="must be at least 1; got 1024, 0 and 1"):
-        FingerprintPairs(Corpus(tmp_path), Fingerprinter(), num_views=0)
+        FingerprintPairs(corpus=Corpus(tmp_path), fingerprinter=Fingerprinter(), num_views=0)
     with pytest.raises(SplitError, match="train_on must be segments or database; got 'all'"):
-        FingerprintPairs(Corpus(tmp_path), Fingerprinter(), train_on="all")  # type: ignore[arg-type]
-    data = FingerprintPairs(Corpus(tmp_path), Fingerprinter())
+        FingerprintPairs(corpus=Corpus(tmp_path), fingerprinter=Fingerprinter(), train_on="all")  # type: ignore[arg-type]
+    data = FingerprintPairs(corpus=Corpus(tmp_path), fingerprinter=Fingerprinter())
     assert data.feature_dim == 3
     assert data.track_names == ["a.wav"]
     for serve in (data.train_dataloader, data.val_dataloader, data.test_dataloader, data.training_fingerprints):

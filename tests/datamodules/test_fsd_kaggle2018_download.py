@@ -26,7 +26,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> FsdKaggle2018:
-    return FsdKaggle2018(CountingFrontEnd(), str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    place = {"root": str(root) if root else None, "cache_dir": str(cache_dir)}
+    return FsdKaggle2018(frontend=CountingFrontEnd(), **place, **options)  # type: ignore[arg-type]
 
 
 def _release(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -7,17 +7,15 @@ works, nothing about real sound.
 import csv
 import io
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
 from rich.progress import track
-from torch import nn
 
-from datamodules.base import OnBadAudio, TrainOn
 from datamodules.errors import SplitError
 from datamodules.esc50 import Esc50
-from datamodules.event_synthesis import EVENTS, render_event
-from datamodules.splits.labelled_folds import LabelledFold
+from datamodules.rendered_events.synthesis import EVENTS, render_event
 from storage.atomic import writing_folder
 from storage.errors import naming_disk_errors
 from storage.lock import hold_lock
@@ -32,6 +30,7 @@ _TAKES = "AB"
 _REVISION = 1
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RenderedEvents(Esc50):
     """Render the corpus if it is not there, then read it as ESC-50.
 
@@ -39,70 +38,40 @@ class RenderedEvents(Esc50):
     recordings of each class.
 
     Args:
-        frontend: Frozen front end that embeds the clips.
         root: Folder the corpus is rendered into; None takes `data/rendered-events`.
         clips_per_class: Clips of each class, a multiple of 10.
         render_seed: Seed of every sound.
         fold: Fold of the test queries, 1 to 5.
-        cache_dir: Folder of embedding caches.
-        batch_size: Items a batch, on each process.
-        passes_per_epoch: Times the items to train on are gone through in one epoch.
-        labels_per_class: Labelled items a class; None takes `label_fraction`.
-        label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
-        label_seed: Seed of drawing the labelled items.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
-        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
-            its level doesn't matter.
-        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
-            serves the mean over all its frames.
-        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
-            by `label_seed` and kept for validation, whatever is labelled.
-        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches.
-        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
-            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
-    def __init__(
-        self,
-        frontend: nn.Module,
-        root: str | None = None,
-        clips_per_class: int = 40,
-        render_seed: int = 0,
-        fold: int = 1,
-        cache_dir: str = "cache",
-        batch_size: int = 200,
-        passes_per_epoch: int = 1,
-        labels_per_class: int | None = 4,
-        label_fraction: float = 0.1,
-        label_seed: int = 0,
-        standardize: bool = False,
-        center_clips: bool = False,
-        frames_per_clip: int | None = None,
-        train_on: TrainOn = "labelled",
-        on_bad_audio: OnBadAudio = "raise",
-        num_workers: int = 0,
-        labelled_fold: LabelledFold | None = None,
-    ) -> None:
-        if clips_per_class < 10 or clips_per_class % 10:
-            raise SplitError(f"clips_per_class must be a multiple of 10 (5 folds, 2 takes); got {clips_per_class}.")
-        parent = Path(root) if root else Path("data/rendered-events")
-        super().__init__(
-            frontend, str(parent / f"{clips_per_class}-clips-seed-{render_seed}-revision-{_REVISION}"), False, fold,
-            False, False, "rendered events", cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction,
-            label_seed, standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
-        )  # fmt: skip
-        self.clips_per_class = clips_per_class
-        self.render_seed = render_seed
+    download: bool = field(default=False, init=False)
+    esc10: bool = field(default=False, init=False)
+    superclasses: bool = field(default=False, init=False)
+    name: str | None = field(default="rendered events", init=False)
+    clips_per_class: int = 40
+    render_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clips_per_class < 10 or self.clips_per_class % 10:
+            raise SplitError(
+                f"clips_per_class must be a multiple of 10 (5 folds, 2 takes); got {self.clips_per_class}."
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Where the corpus lies, in a folder of its settings."""
+        settings = f"{self.clips_per_class}-clips-seed-{self.render_seed}-revision-{_REVISION}"
+        return Path(self.root or "data/rendered-events") / settings
 
     def find_corpus(self) -> None:
         """Render the corpus once; other processes wait."""
         if self._table_path.is_file():
             return
-        with hold_lock(self.root.with_name(f"{self.root.name}.lock")):
+        with hold_lock(self.folder.with_name(f"{self.folder.name}.lock")):
             if not self._table_path.is_file():
-                _logger.info("Rendering %d sound events into %s", self.clips_per_class * len(EVENTS), self.root)
-                render_corpus(self.root, self.clips_per_class, self.render_seed)
+                _logger.info("Rendering %d sound events into %s", self.clips_per_class * len(EVENTS), self.folder)
+                render_corpus(self.folder, self.clips_per_class, self.render_seed)
 
 
 def render_corpus(root: Path, clips_per_class: int, seed: int) -> None:
