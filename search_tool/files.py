@@ -173,6 +173,6 @@ def _naming_damage(folder: Path) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError) as error:
         raise SearchError(
-            f"{folder / DESCRIPTION}: expected the description of an index, found a damaged one ({error!r}). Index "
-            "again in another folder."
+            f"{folder / DESCRIPTION}: expected the description of an index, found one that is damaged or of an earlier "
+            f"layout ({error!r}). Index again in another folder."
         ) from error

@@ -76,7 +76,7 @@ def test_a_folder_is_opened_as_what_it_is(tracks: Searcher, sounds: Path, tmp_pa
         ({"kind": "smells"}, "found version 1 of one of smells. Update the project"),
         ({"version": 2}, "found version 2 of one of tracks. Update the project"),
         ({"version": None}, "found something else"),
-        ({"num_probes": "many"}, "found a damaged one"),
+        ({"num_probes": "many"}, "damaged or of an earlier layout"),
     ],
 )
 def test_a_description_that_is_not_understood_is_refused(
@@ -86,6 +86,13 @@ def test_a_description_that_is_not_understood_is_refused(
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(SearchError, match=message):
         open_searcher(tmp_path / "tracks", NOTHING)
+
+
+def test_an_index_of_an_earlier_layout_gets_one_line(sounds: Path) -> None:
+    (sounds / "search.json").write_text(json.dumps({"version": 1, "kind": "clips", "model_file": {}}))
+    for look in (open_searcher, describe_sounds):
+        with pytest.raises(SearchError, match=r"of an earlier layout .* Index again in another folder\."):
+            look(sounds, NOTHING)
 
 
 def test_info_says_what_the_open_index_holds(tracks: Searcher, tmp_path: Path) -> None:
