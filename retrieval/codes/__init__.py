@@ -21,9 +21,10 @@ from retrieval.codes.quantizer import Quantizer
 from retrieval.codes.residual import ResidualQuantizer
 from retrieval.codes.sinkhorn import balanced_assignment
 from retrieval.codes.spectral import SpectralHash
-from retrieval.codes.storage import CoderFileError, load_coder, save_coder
+from retrieval.codes.storage import load_coder, save_coder
 from retrieval.codes.straight_through import StraightThroughProductQuantizer
 from retrieval.codes.vq import VectorQuantizer
+from retrieval.files.coders import CoderFileError
 
 __all__ = [
     "AnchorGraphHash",

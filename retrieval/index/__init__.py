@@ -1,5 +1,8 @@
 """Codes -> ranked items."""
 
+from retrieval.files.fingerprints import FingerprintSettings
+from retrieval.files.indexes import IndexFileError
+from retrieval.files.no_match import NoMatch
 from retrieval.index.alignment import propose_alignments, rank_alignments, score_alignments
 from retrieval.index.asymmetric import AsymmetricIndex
 from retrieval.index.base import Index
@@ -8,15 +11,12 @@ from retrieval.index.candidates import nearest_candidates, rank_candidates_first
 from retrieval.index.cells import CellIndex
 from retrieval.index.exact import ExactIndex
 from retrieval.index.exhaustive import exhaustive_index
-from retrieval.index.files import IndexFileError
-from retrieval.index.fingerprint_files import FingerprintSettings
 from retrieval.index.fingerprint_index import FingerprintIndex
 from retrieval.index.hamming import HammingIndex
 from retrieval.index.hash_table import HashTable, TableSearch
 from retrieval.index.inverted import InvertedIndex
 from retrieval.index.multi_index import InvertedMultiIndex
 from retrieval.index.nearest import nearest_by_inner_product
-from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import (
     BudgetProbing,
     HashFunction,
