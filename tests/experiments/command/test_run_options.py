@@ -60,7 +60,7 @@ def test_options_have_the_names_of_the_command_line() -> None:
         ("trainer.callbacks.CodebookRefit.fit_on", True), ("model.num_bits", True), ("trainer.max_epochs", True),
         ("preemption.dirpath", False), ("data.rooms.num_rooms", True), ("data.noise.root", True),
         ("data.rooms.root", True), ("data.corpus.noise.root", True), ("data.corpus.root", False),
-        ("data.frontend.weights", True), ("trainer.profiler", False), ("trainer.enable_progress_bar", False),
+        ("model.preprocessing.frontend.weights", True), ("trainer.profiler", False), ("trainer.enable_progress_bar", False),
         ("trainer.gradient_clip_val", True), ("trainer.callbacks.EarlyStopping.patience", True),
         ("model.scaffold", True), ("model.seeded", True),
     ],
