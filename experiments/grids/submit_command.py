@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from experiments.command.cli import run_command
 from experiments.command.configs import ConfigError, join_options
 from experiments.command.messages import say, show_messages
-from experiments.command.run_folder import RESUME
+from experiments.command.option_tree import UnknownOption, read_tree
+from experiments.command.run_options import RESUME
 from experiments.grids.slurm import JobOptions, JobScript, SlurmError, check_sbatch, send
-from experiments.grids.slurm_array import run_element
 from experiments.grids.slurm_options import add_job_options, job_options_of
 from storage.atomic import write_text
 
@@ -48,7 +47,7 @@ def submit(read_target: Callable[[Sequence[str]], str | None], arguments: Sequen
         arguments: As after `submit.py`; None takes the process's own.
 
     Returns:
-        0; 1 if the job could not be sent, or a cell of an element failed.
+        0; 1 if the job could not be sent, or a cell of an element failed; 2 if there is no such option.
 
     Raises:
         SystemExit: If the command line is not understood, or asks for help.
@@ -57,7 +56,11 @@ def submit(read_target: Callable[[Sequence[str]], str | None], arguments: Sequen
     show_messages()
     try:
         if options.command == "element":
+            from experiments.grids.slurm_array import run_element  # brings torch; a misspelt option doesn't wait for it
+
             return run_element(Path(*passed_on), int(os.environ["SLURM_ARRAY_TASK_ID"]))
+        if options.command in _TRAIN_COMMANDS:
+            read_tree(options.command, passed_on)  # which refuses what train.py does not take
         job = job_options_of(options)
         if not options.dry_run:
             check_sbatch()
@@ -73,7 +76,7 @@ def submit(read_target: Callable[[Sequence[str]], str | None], arguments: Sequen
         job_id = send(path)
     except (ConfigError, SlurmError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
-        return 1
+        return 2 if isinstance(error, UnknownOption) else 1
     log = str(script.log).replace("%j", job_id)
     say(f"Job {job_id}. Its state: squeue --jobs={job_id}; to stop it: scancel {job_id}")
     say(f"Log, once it runs: {log}")
@@ -155,6 +158,8 @@ def _check_command(line: Sequence[str]) -> None:
         SlurmError: If it refuses it.
         ConfigNotFound: If there is no such config.
     """
+    from experiments.command.cli import run_command
+
     refused = io.StringIO()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(refused):
