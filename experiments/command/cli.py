@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import wandb
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from callbacks.stopping.exact_resume import ExactResume
 from callbacks.stopping.preemption import Preemption
 from callbacks.stopping.slurm_job import slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
+from datamodules import ClipDataModule
 from experiments.command.checkpoint_files import CheckpointFiles
 from experiments.command.configs import resolve_configs
 from experiments.command.messages import show_messages
@@ -31,6 +32,7 @@ from experiments.command.placement import choose_checkpoint, has_report, place_r
 from experiments.command.run_folder import lock_run
 from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.preprocessing import PreprocessedModule
 from lightning_modules.trusted_classes import refuse_untrusted
 from storage.atomic import write_text
 
@@ -42,9 +44,9 @@ _logger = logging.getLogger(__name__)
 class EarmarkCli(LightningCLI):
     """LightningCLI with this project's habits.
 
-    Sizes of features and labels go from the data module to the model; every run writes into a folder of its own; a fit
-    that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and ends with a test of what it
-    kept.
+    The number of classes goes from the data module to the model, whose front end embeds the clips; every run writes
+    into a folder of its own; a fit that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and
+    ends with a test of what it kept.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -54,13 +56,12 @@ class EarmarkCli(LightningCLI):
         for source, target in LINKS:
             parser.link_arguments(source, target, apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and look at the checkpoint that is named: Lightning takes arguments of the model from it.
+    def _parse_ckpt_path(self) -> None:
+        """Look at the checkpoint that is named, but leave options as given: Lightning takes those of the checkpoint.
 
         Raises:
             CheckpointError: If it is damaged, holds code, or is something else.
         """
-        super().parse_arguments(parser, args)
         named = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
         if named is not None and Path(named).is_file():
             read_checkpoint(Path(named))
@@ -94,7 +95,9 @@ class EarmarkCli(LightningCLI):
         place_wandb_runs(config, command)
 
     def after_instantiate_classes(self) -> None:
-        """Let runs that keep checkpoints be stopped and go on."""
+        """Have the model's front end embed the data; let runs that keep checkpoints be stopped and go on."""
+        if isinstance(self.datamodule, ClipDataModule) and isinstance(self.model, PreprocessedModule):
+            self.datamodule.embed_with(self.model.preprocessing.frontend)
         if self._get(self.config_init, "trainer").enable_checkpointing is not False:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # set at run time
             # the last one saves what all others leave

@@ -115,7 +115,7 @@ class Grid:
         # one process, and no validation, whose loaders would draw from the generator that training draws from
         arguments += ["--trainer.devices=1", "--trainer.limit_val_batches=0"]
         if embedding != default_frontend(self.data_config):
-            arguments.append(f"--data.frontend={FRONTENDS[embedding]}")
+            arguments.append(f"--model.preprocessing.frontend={FRONTENDS[embedding]}")
         if fold:
             arguments.append(f"--data.fold={fold}")
         if fraction is not None:

@@ -10,7 +10,7 @@ from experiments.grids.cell import GridRunner
 from experiments.papers.pedersen2024.runs import METHODS, clip_study_of
 from experiments.papers.study import Study, several_of, with_options
 
-_OWN_OPTIONS = ("--data.frontend", "--data.on_bad_audio")
+_OWN_OPTIONS = ("--model.preprocessing.frontend", "--data.on_bad_audio")
 
 
 @dataclass(frozen=True)
