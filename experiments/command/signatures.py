@@ -90,7 +90,7 @@ def constant_of(default: str, scope: str) -> str:
 
 
 def has_fields(class_path: str) -> bool:
-    """Whether a class is given by its fields alone, without a `class_path`: a dataclass or a TypedDict."""
+    """Whether a class is given by its fields alone, without a `class_path`: a dataclass, TypedDict or final class."""
     found = _find(class_path)
     return isinstance(found, griffe.Class) and _has_fields(found)
 
@@ -166,7 +166,8 @@ def _has_fields(found: griffe.Class) -> bool:
 
 def _declares_fields(found: griffe.Class) -> bool:
     decorators = [str(decorator.value) for decorator in found.decorators]
-    return any("dataclass" in text for text in decorators) or any("TypedDict" in str(base) for base in found.bases)
+    is_closed = any("dataclass" in text or text == "final" for text in decorators)
+    return is_closed or any("TypedDict" in str(base) for base in found.bases)
 
 
 def _parents(found: griffe.Class) -> Iterator[griffe.Class]:
