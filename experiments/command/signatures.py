@@ -171,8 +171,7 @@ def _has_fields(found: griffe.Class) -> bool:
 
 def _declares_fields(found: griffe.Class) -> bool:
     decorators = [str(decorator.value) for decorator in found.decorators]
-    is_closed = any("dataclass" in text for text in decorators)
-    return is_closed or any("TypedDict" in str(base) for base in found.bases)
+    return any("dataclass" in text for text in decorators) or any("TypedDict" in str(base) for base in found.bases)
 
 
 def _parents(found: griffe.Class) -> Iterator[griffe.Class]:
