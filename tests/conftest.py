@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import jaxtyping
 import pytest
+import torch
+from threadpoolctl import threadpool_limits
 
 # In a job, runs that tests start would take themselves for its tasks.
 for _name in [name for name in os.environ if name.startswith("SLURM_")]:
@@ -38,6 +40,16 @@ def unchecked_types() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: networks as small as the tests' wait for a second longer than it works."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):  # threads of BLAS wait for each other where other processes run
+        yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,13 @@
-"""Clips of unequal length, small networks that compare pairs of them, and features that are given."""
+"""Clips of unequal length, small networks that compare pairs of them, features that are given, and what runs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from lightning_modules.networks import (
     ConcatenatedPairs,
@@ -18,6 +21,27 @@ from lightning_modules.networks import (
 from lightning_modules.preprocessing import Preprocessing
 
 NUM_FEATURES, NUM_CATEGORIES = 5, 3
+
+
+class Rows(Dataset[dict[str, Tensor]]):
+    """Columns of a batch in memory."""
+
+    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+        self.columns = dict(columns)
+
+    def __len__(self) -> int:
+        return len(self.columns["item_index"])
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return {name: column[position] for name, column in self.columns.items()}
+
+
+def make_trainer(max_epochs: int = 1, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+    """Make one that shows, logs and saves nothing by itself."""
+    return pl.Trainer(
+        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_checkpointing=False, num_sanity_val_steps=0,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks), **options,
+    )  # fmt: skip
 
 
 class GivenFrames(nn.Module):
@@ -60,8 +84,12 @@ CLASSIFYING = ("pooled", "sub-models of pooled", "independent")
 ATTENDING_TO_PAIRS = tuple(name for name in NETWORKS if name not in CLASSIFYING)
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=seeded(seed))
 
 
 def make_network(name: str, seed: int = 0) -> PresenceNetwork:
@@ -74,7 +102,7 @@ def make_network(name: str, seed: int = 0) -> PresenceNetwork:
 
 def unsettle(network: nn.Module, seed: int = 0) -> None:
     """Draw weights, statistics and slopes under which units vary and few are zero for all inputs."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Linear):
             # probabilities stay well within 0 and 1

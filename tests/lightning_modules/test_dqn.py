@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from lightning_modules import AudioDqn
 from lightning_modules.losses import CosineProxyLoss, PairwiseCosineLoss, SimilarityLoss
 from lightning_modules.networks import EmbeddingMlp
 from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
-from tests.lightning_modules.makers import given_features
+from tests.lightning_modules.makers import draw, given_features, idle_parameters, make_trainer
 
 NUM_CLASSES = 4
 
@@ -39,15 +38,14 @@ def make_dqn(
         embedding_dim=embedding_dim,
         quantization_weight=0.5,
     )
-    model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    model.trainer = make_trainer()
     model.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
     return model
 
 
 def batch_of(num_items: int = 32) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
     return {
-        "feature": torch.randn(num_items, 12, generator=generator),
+        "feature": draw(num_items, 12, seed=1),
         "label": torch.arange(num_items) % NUM_CLASSES,
         "item_index": torch.arange(num_items),
     }
@@ -87,11 +85,8 @@ def test_every_parameter_gets_a_gradient(
     batch = batch_of()
     model.fit_codebook(model(batch["feature"]).detach())
     model.training_step(batch, 0).backward()
-    dead = [
-        name for name, value in model.named_parameters() if value.grad is None or not bool(value.grad.abs().sum() > 0)
-    ]
     # a bias before batch normalisation is subtracted again; its gradient is rounding noise or zero
-    assert [name for name in dead if name != "network.layers.0.bias"] == []
+    assert [name for name in idle_parameters(model) if name != "network.layers.0.bias"] == []
 
 
 def test_checkpoint_restores_codebooks_and_rankings_exactly(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from lightning_modules import FittedHash
 from lightning_modules.code_scoring import score_codes
 from retrieval.codes import BalancedResidualHash, BucketHash, Coder, MedianPcaSignHash, ProductQuantizer
 from retrieval.metrics import bucket_counts, bucket_entropy
+from tests.lightning_modules.makers import draw
 
 DIM, NUM_ITEMS = 8, 400
 
 
 def unit(num_items: int, seed: int) -> Tensor:
-    drawn = torch.randn(num_items, DIM, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.normalize(drawn, dim=1)
+    return torch.nn.functional.normalize(draw(num_items, DIM, seed=seed), dim=1)
 
 
 class Prints(pl.LightningDataModule):

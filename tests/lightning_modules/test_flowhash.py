@@ -4,7 +4,6 @@ The pairs are clusters with a distorted copy each, so that what is learned can b
 """
 
 import math
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,17 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lightning_modules import FlowHash
 from lightning_modules.code_scoring import score_codes
-from lightning_modules.losses import (
-    ContrastProjectionLoss,
-    ProjectionLoss,
-    TripletProjectionLoss,
-    bit_cross_entropy,
-)
+from lightning_modules.losses import ContrastProjectionLoss, ProjectionLoss, TripletProjectionLoss, bit_cross_entropy
 from lightning_modules.networks import BalancedFlow, HashProjection
+from tests.lightning_modules.makers import Rows, draw, make_trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 DIM, BITS, NUM_ITEMS, NUM_QUERIES = 8, 4, 256, 40
-
-
-class Rows(Dataset[dict[str, Tensor]]):
-    """Columns in memory."""
-
-    def __init__(self, columns: dict[str, Tensor]) -> None:
-        self.columns = columns
-
-    def __len__(self) -> int:
-        return len(self.columns["item_index"])
-
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
-        return {name: column[position] for name, column in self.columns.items()}
 
 
 class Pairs(pl.LightningDataModule):
@@ -71,24 +55,8 @@ class Pairs(pl.LightningDataModule):
         return self.val_dataloader()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: networks as small as these wait for a second longer than it works."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def make_model(
-    projection_epochs: int = 1,
-    has_flow: bool = True,
-    loss: ProjectionLoss | None = None,
-    **options: Any,
+    projection_epochs: int = 1, has_flow: bool = True, loss: ProjectionLoss | None = None, **options: Any
 ) -> FlowHash:
     torch.manual_seed(0)
     return FlowHash(
@@ -102,13 +70,6 @@ def make_model(
         projection_epochs=projection_epochs,
         **options,
     )
-
-
-def make_trainer(max_epochs: int, **options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_checkpointing=False, num_sanity_val_steps=0,
-        enable_progress_bar=False, enable_model_summary=False, **options,
-    )  # fmt: skip
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from lightning_modules.frontends.distortion import Distortion
 from lightning_modules.frontends.pretrained.release import WeightsMissing
 from lightning_modules.networks import HashProjection
 from lightning_modules.preprocessing import Preprocessing
+from tests.lightning_modules.makers import draw, make_trainer, seeded
 
 RATE, DIM, BITS = 400, 6, 4
 SEGMENT, CONTEXT, OFFSET = 400, 200, 20
@@ -64,17 +64,10 @@ def trust_these_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARMARK_TRUSTED_PACKAGES", "tests")
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def save(path: Path, has_projection: bool = True) -> Restorable:
     torch.manual_seed(0)
     model = Restorable(has_projection)
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    trainer = make_trainer()
     trainer.strategy.connect(model)
     trainer.save_checkpoint(path)
     return model.eval()
@@ -93,8 +86,8 @@ def test_fingerprints_are_those_of_the_checkpoint(tmp_path: Path) -> None:
 def test_segments_are_distorted_as_in_its_training(tmp_path: Path) -> None:
     model, frozen = save(tmp_path / "a.ckpt"), FrozenFingerprinter(str(tmp_path / "a.ckpt"))
     waveform, noise, room = draw(3, CONTEXT + SEGMENT + 2 * OFFSET), draw(3, SEGMENT, seed=1), draw(3, 50, seed=2)
-    found = frozen.distort(waveform, noise, room, torch.Generator().manual_seed(1))
-    expected = model.distortion(waveform, noise, room, torch.Generator().manual_seed(1))
+    found = frozen.distort(waveform, noise, room, seeded(1))
+    expected = model.distortion(waveform, noise, room, seeded(1))
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(ours, theirs)
     told = (torch.tensor([0.0, 5.0, 9.0]), torch.tensor([True, False, True]), torch.tensor([False, True, True]))

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from lightning_modules.global_batch import gather_batch, keep_in_graph, let_rest, own_rows, process_turn
 from lightning_modules.networks import GlobalBatchNorm
+from tests.lightning_modules.makers import draw, seeded
 from tests.two_processes import run_together
 
-ROWS = torch.randn(9, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+ROWS = draw(9, 3, 4).double()
 PARTS = (slice(0, 7), slice(7, 9))  # processes need not hold as many
 
 
 def make_norm() -> GlobalBatchNorm:
     norm = GlobalBatchNorm(3).double()
-    nn.init.uniform_(norm.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(1))
+    nn.init.uniform_(norm.weight, 0.5, 1.5, generator=seeded(1))
     return norm
 
 
@@ -100,22 +101,25 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[dict
     return run_together(works, tmp_path_factory.mktemp("batch") / "together")
 
 
+@pytest.mark.processes
 def test_batch_normalisation_is_over_all_processes(measured: Mapping[str, list[dict[str, float]]]) -> None:
     for errors in measured["norm"]:
         assert errors == pytest.approx(dict.fromkeys(errors, 0.0), abs=1e-12)
 
 
+@pytest.mark.processes
 def test_rows_are_gathered_in_the_order_of_one_process(measured: Mapping[str, list[dict[str, float]]]) -> None:
     assert measured["batch"] == 2 * [{"rows": 0.0, "gradient": 0.0, "bits": 0.0}]
 
 
+@pytest.mark.processes
 def test_what_rests_has_a_gradient_until_the_step(measured: Mapping[str, list[dict[str, float]]]) -> None:
     assert measured["rest"] == 2 * [{"zero": 1.0, "none": 1.0, "kept": 1.0}]
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 4), (6, 3, 4, 5)])
 def test_alone_it_is_batch_normalisation(shape: tuple[int, ...]) -> None:
-    rows = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    rows = draw(*shape)
     plain = nn.BatchNorm2d(3) if len(shape) == 4 else nn.BatchNorm1d(3)
     norm = GlobalBatchNorm(3)
     assert torch.equal(norm(rows), plain(rows))

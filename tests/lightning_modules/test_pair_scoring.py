@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_modules.networks import PairTerms
 from lightning_modules.pair_scoring import PairScores, score_pairs
 from retrieval.metrics import presence_matrix
-from tests.lightning_modules.makers import NUM_CATEGORIES, make_clips, make_network, prepare
+from tests.lightning_modules.makers import NUM_CATEGORIES, make_clips, make_network, prepare, seeded
 
 QUERY_FRAMES, ITEM_FRAMES, TIME = [5, 3, 1], [5, 2, 5, 4, 1, 3, 5], 5
 NUM_QUERIES, NUM_ITEMS = len(QUERY_FRAMES), len(ITEM_FRAMES)
@@ -17,7 +17,7 @@ NAMES = ["concatenated", "symmetric", "sub-models", "pooled", "independent"]
 
 
 def draw_labels(num_clips: int, seed: int) -> Tensor:
-    return torch.randint(0, 2, (num_clips, NUM_CATEGORIES), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(0, 2, (num_clips, NUM_CATEGORIES), generator=seeded(seed))
 
 
 def make_terms(name: str) -> tuple[PairTerms, PairTerms]:

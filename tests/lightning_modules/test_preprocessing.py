@@ -14,11 +14,10 @@ from datamodules.batches.clip_frames import ClipFrames
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import LogMel
 from lightning_modules.preprocessing import PreprocessedModule, Preprocessing, measure_scale
-from tests.lightning_modules.makers import draw, given_features
+from tests.lightning_modules.makers import draw, given_features, make_trainer
 
 NUM_CLIPS, NUM_FRAMES, FEATURE_DIM = 23, 7, 5
 CLIPS_AT_ONCE = [1, 3, 100]
-QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 class Served:
@@ -182,7 +181,7 @@ class Recorder(PreprocessedModule):
 
 def test_steps_get_features_on_the_scale_that_a_fit_measured_once(tmp_path: Path) -> None:
     data, model = Data(means()), Recorder(given_features(FEATURE_DIM, center_clips=True, standardize=True))
-    trainer = pl.Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)  # type: ignore[arg-type]
+    trainer = make_trainer()
     trainer.fit(model, datamodule=data)
     served = model.seen[0]["feature"]
     torch.testing.assert_close(served.double().mean(0), torch.zeros(FEATURE_DIM).double(), rtol=0, atol=1e-5)
@@ -191,7 +190,7 @@ def test_steps_get_features_on_the_scale_that_a_fit_measured_once(tmp_path: Path
     torch.testing.assert_close(model.seen[0]["other_feature"], model.preprocessing(2 * raw))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     again = Recorder(given_features(FEATURE_DIM, center_clips=True, standardize=True))
-    pl.Trainer(max_epochs=2, enable_checkpointing=False, **QUIET).fit(  # type: ignore[arg-type]
+    make_trainer(2).fit(
         again, datamodule=(other := Data(means() + 1)), ckpt_path=tmp_path / "a.ckpt", weights_only=True
     )
     assert (data.num_reads, other.num_reads) == (1, 0)  # a run that goes on has its scale
@@ -201,14 +200,14 @@ def test_steps_get_features_on_the_scale_that_a_fit_measured_once(tmp_path: Path
 
 def test_a_data_module_without_features_is_refused() -> None:
     model = Recorder(given_features(FEATURE_DIM, standardize=True))
-    trainer = pl.Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)  # type: ignore[arg-type]
+    trainer = make_trainer()
     with pytest.raises(TypeError, match=r"Set --model\.preprocessing\.standardize false"):
         trainer.fit(model, Data(means()).train_dataloader())
 
 
 def test_a_checkpoint_of_an_earlier_layout_is_refused(tmp_path: Path) -> None:
     model = Recorder(given_features(FEATURE_DIM))
-    trainer = pl.Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)  # type: ignore[arg-type]
+    trainer = make_trainer()
     trainer.fit(model, datamodule=Data(means()))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)

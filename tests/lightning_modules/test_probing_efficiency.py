@@ -4,13 +4,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from lightning_modules.probing_efficiency import evaluated_until_found, share_at_recall
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.lightning_modules.makers import draw
 
 
 def enumerate_buckets(z: list[float], codes: list[tuple[bool, ...]], target: int) -> int:
