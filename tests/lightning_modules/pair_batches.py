@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -84,12 +83,11 @@ def fit(
     model: Siamese,
     pairs: DataLoader[Batch],
     loaders: list[DataLoader[Batch]],
-    ckpt_path: Path | None = None,
     max_epochs: int = 1,
     **options: Any,
 ) -> pl.Trainer:
     trainer = make_trainer(max_epochs, **options)
-    trainer.fit(model.train(), pairs, loaders, ckpt_path=ckpt_path)
+    trainer.fit(model.train(), pairs, loaders)
     return trainer
 
 

@@ -31,6 +31,7 @@ def make_vae(
     **options: Any,
 ) -> Vae:
     torch.manual_seed(0)
+    defaults: dict[str, Any] = {"prior": StandardNormalPrior, "window_frames": WINDOW, "window_step": 4}
     sizes: dict[str, Any] = {"channels": channels, "strides": (2,) * len(channels)}
     return Vae(
         preprocessing=given_features(NUM_BINS),
@@ -39,7 +40,7 @@ def make_vae(
         optimizer=partial(torch.optim.Adam, lr=learning_rate),
         lr_scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
         latent_dim=LATENT,
-        **({"prior": StandardNormalPrior, "window_frames": WINDOW, "window_step": 4} | options),
+        **(defaults | options),
     )
 
 

@@ -230,15 +230,3 @@ def test_checkpoints_restore_outputs_exactly(network: str, tmp_path: Path) -> No
     assert run(other) == expected
     assert torch.equal(outputs_of(other).level, outputs_of(model).level)
     assert not torch.equal(outputs_of(other).level, level)
-
-
-def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path: Path) -> None:
-    network = partial(ConcatenatedPairs, branch_dims=(7,), hidden_dims=(9, 8), dropout=0.0)
-    models = [make_siamese(network, mixup_alpha=0.4, pairs_per_clip=2) for _ in range(3)]
-    loaders = load(make_pairs(8)), [load(QUERIES), load(ITEMS)]
-    fit(models[0], *loaders, max_epochs=4)
-    fit(models[1], *loaders, max_epochs=2).save_checkpoint(tmp_path / "second.ckpt")
-    fit(models[2], *loaders, max_epochs=4, ckpt_path=tmp_path / "second.ckpt")
-    whole, stopped, resumed = (model.state_dict() for model in models)
-    torch.testing.assert_close(resumed, whole, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(stopped["network.output.weight"], resumed["network.output.weight"])

@@ -1,4 +1,4 @@
-"""Soft labels, and clips that the Siamese network's training mixes."""
+"""Clips that the Siamese network's training mixes."""
 
 import pytest
 import torch
@@ -8,14 +8,6 @@ from tests.lightning_modules.makers import NUM_CATEGORIES, make_trainer
 from tests.lightning_modules.pair_batches import TIME, Batch, make_pairs, make_siamese
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def test_soft_labels_are_between_agreement_and_votes() -> None:
-    batch = make_pairs(5)
-    agreed, voted = (torch.cat([batch[name], batch[f"other_{name}"]]).float() for name in ("label", "soft_label"))
-    for share in (0.0, 0.3, 1.0):
-        _, _, label = make_siamese(soft_label_share=share)._clips_of_pairs(batch, 0)
-        torch.testing.assert_close(label, (1 - share) * agreed + share * voted)
 
 
 def planted_in_frames(num_pairs: int) -> Batch:
@@ -48,13 +40,6 @@ def test_mixing_mixes_features_and_labels_in_the_same_shares() -> None:
         share = (direction @ change) / direction.square().sum(dim=1).clamp(min=1e-9)
         misfit = (share[:, None] * direction - change).norm(dim=1)
         assert float(misfit.min()) < 1e-4
-
-
-def test_no_mixing_leaves_clips_as_they_are() -> None:
-    batch = make_pairs(5)
-    frames, num_frames, _ = make_siamese()._clips_of_pairs(batch, 0)
-    assert torch.equal(frames, torch.cat([batch["feature"], batch["other_feature"]]))
-    assert torch.equal(num_frames, torch.cat([batch["num_frames"], batch["other_num_frames"]]))
 
 
 def test_mixing_repeats_by_seed_and_place() -> None:

@@ -41,18 +41,12 @@ def test_every_config_of_ours_is_trusted(config: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "os.system",
-        "subprocess.Popen",
-        "builtins.eval",
-        "torch.jit.ScriptModule",
-        "torch.hub.load",
-        "lightning_modules_of_mine.Evil",
-        "lightning_modules.fingerprinter.torch.jit.ScriptModule",
-        "lightning_modules.checkpoints.pickle.Unpickler",
-        "lightning_modules.checkpoints.Path",
+        "os.system", "subprocess.Popen", "builtins.eval", "torch.jit.ScriptModule", "torch.hub.load",
+        "lightning_modules_of_mine.Evil", "lightning_modules.fingerprinter.torch.jit.ScriptModule",
+        "lightning_modules.checkpoints.pickle.Unpickler", "lightning_modules.checkpoints.Path",
         "lightning_modules.nothing",
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("place", ["section", "part", "network", "list"])
 def test_a_strangers_class_is_refused_at_any_depth(name: str, place: str) -> None:
     named: dict[str, object] = {"class_path": name, "init_args": {"args": "touch ran"}}

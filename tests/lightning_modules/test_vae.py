@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,12 +41,6 @@ def test_windows_are_cut_at_the_right_frames() -> None:
         assert windows[1, :, :, bin_index].tolist() == [[1000 + frame for frame in window] for window in first]
 
 
-def test_bins_keep_their_place_in_a_window() -> None:
-    feature = draw(2, 13, NUM_BINS)
-    windows = make_vae(window_frames=5, window_step=3).windows(feature)
-    assert torch.equal(windows[1, 2], feature[1, 6:11])
-
-
 @pytest.mark.parametrize("window_step", [1, 4, 100])
 def test_a_clip_as_long_as_a_window_is_one_window(window_step: int) -> None:
     model, feature = make_vae(window_step=window_step).eval(), draw(3, WINDOW, NUM_BINS)
@@ -63,7 +58,7 @@ def test_clips_shorter_than_a_window_are_refused_with_a_way_out() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{"window_frames": 0}, {"window_step": 0}, {"window_frames": -4}], ids=str)
-def test_windows_or_steps_without_a_frame_are_refused(sizes: dict[str, int]) -> None:
+def test_windows_or_steps_without_a_frame_are_refused(sizes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="window_frames and window_step must be at least 1"):
         make_vae(**sizes)
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,21 +55,6 @@ def test_draws_repeat_by_step_and_seed() -> None:
     assert all(torch.equal(start, repeated) for start, repeated in zip(starts[0], starts[1], strict=True))
     assert not any(torch.equal(start, changed) for start, changed in zip(starts[0], starts[2], strict=True))
     assert len({tuple(start.tolist()) for start in starts[0]}) == 4  # no two steps draw alike
-
-
-def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path: Path) -> None:
-    feature = draw(32, 20, NUM_BINS)
-    whole, resumed, stopped = make_vae(), make_vae(), make_vae()
-    make_trainer(4, BetaWarmup(num_epochs=4)).fit(whole, load(feature))
-    trainer = make_trainer(2, BetaWarmup(num_epochs=4))
-    trainer.fit(stopped, load(feature))
-    trainer.save_checkpoint(tmp_path / "second.ckpt")
-    torch.randn(5)  # the global generator has no part in it
-    make_trainer(4, BetaWarmup(num_epochs=4)).fit(resumed, load(feature), ckpt_path=tmp_path / "second.ckpt")
-    for (name, expected), value in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6, msg=name)
-    changed = torch.nn.utils.parameters_to_vector(resumed.parameters())
-    assert not torch.equal(changed, torch.nn.utils.parameters_to_vector(stopped.parameters()))
 
 
 # a planted solution
