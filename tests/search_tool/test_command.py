@@ -1,6 +1,5 @@
 """The command search.py on a folder of rendered music, with fingerprints that need no training."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,38 +11,19 @@ import soundfile
 import search
 from search_tool import track_search
 from search_tool.sources import Source, read_sources
-from tests.replicas.fma import make_music
+from tests.search_tool.makers import RATE_HZ, info, music, query, write_music
 
-RATE_HZ = 16_000
 NUM_TRACKS, SECONDS = 7, 6.0
 DAMAGED, EMPTY, SHORT, NESTED = "damaged.flac", "empty.mp3", "short.wav", "Ålbum [1]/song.ogg"
 QUICK = ("--calibrate=25", "--false_alarm_rate=0.05", "--num_bits=6", "--probes=8")
 
 
-def write_music(path: Path, seed: int, seconds: float = SECONDS, rate_hz: int = RATE_HZ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, make_music(seconds, rate_hz, seed) * 0.7, rate_hz)
-
-
 def write_snippet(path: Path, seed: int, start: float, seconds: float = 2.0, snr_db: float = 10.0) -> str:
-    music = 0.7 * make_music(SECONDS, RATE_HZ, seed)[round(start * RATE_HZ) :][: round(seconds * RATE_HZ)]
-    noise = np.random.default_rng(99).standard_normal(len(music))
-    noise *= np.sqrt(np.mean(music**2) / np.mean(noise**2) / 10 ** (snr_db / 10))
-    soundfile.write(path, 0.5 * (music + noise), RATE_HZ)
+    clean = music(SECONDS, seed)[round(start * RATE_HZ) :][: round(seconds * RATE_HZ)]
+    noise = np.random.default_rng(99).standard_normal(len(clean))
+    noise *= np.sqrt(np.mean(clean**2) / np.mean(noise**2) / 10 ** (snr_db / 10))
+    soundfile.write(path, 0.5 * (clean + noise), RATE_HZ)
     return str(path)
-
-
-def query(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    capsys.readouterr()
-    status = search.main(["query", *arguments, "--json"])
-    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def info(capsys: pytest.CaptureFixture[str], index: str) -> dict[str, Any]:
-    capsys.readouterr()
-    assert search.main(["info", "--index", index, "--json", "--names"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
 
 
 @pytest.fixture(scope="module")

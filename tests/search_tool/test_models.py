@@ -1,6 +1,5 @@
 """search.py with checkpoints: a fingerprinter, a hash on it, and a model of sound events."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from lightning_modules import AudioDqn, FlowHash
 from lightning_modules.checkpoints import RestorableModule
 from lightning_modules.trusted_classes import make_trusted
 from retrieval.codes import ProductQuantizer
-from tests.replicas.fma import make_music
+from tests.search_tool.makers import RATE_HZ, info, music, query, write_folder, write_music
 
-RATE_HZ, NUM_FILES, DIM = 16_000, 6, 16
+NUM_FILES, DIM = 6, 16
 FINGERPRINTER, HASH = "checkpoints/small/1/last.ckpt", "checkpoints/plus/2/last.ckpt"
 DQN = "sounds-run/checkpoints/last.ckpt"
 
@@ -51,19 +50,16 @@ def write_fingerprinter(path: Path, seed: int = 0) -> None:
 @pytest.fixture
 def here(in_tmp: Path) -> Path:
     """Return an empty working directory with some music and a fingerprinter's checkpoint."""
-    (in_tmp / "music").mkdir()
-    for seed in range(NUM_FILES):
-        soundfile.write(in_tmp / "music" / f"{seed}.wav", 0.7 * make_music(4.0, RATE_HZ, seed), RATE_HZ)
+    write_folder(in_tmp / "music", NUM_FILES, 4.0)
     write_fingerprinter(in_tmp / FINGERPRINTER)
-    soundfile.write(in_tmp / "clip.wav", 0.7 * make_music(4.0, RATE_HZ, 3)[RATE_HZ : 3 * RATE_HZ], RATE_HZ)
+    soundfile.write(in_tmp / "clip.wav", music(4.0, 3)[RATE_HZ : 3 * RATE_HZ], RATE_HZ)
     return in_tmp
 
 
 def finds_the_clip(capsys: pytest.CaptureFixture[str], tolerance: float = 1e-6) -> bool:
-    capsys.readouterr()
-    assert search.main(["query", "clip.wav", "--index", "index", "--json"]) == 0
-    match = json.loads(capsys.readouterr().out)["matches"][0]
-    return bool(match["track"] == "3.wav" and abs(match["track_start_seconds"] - 1.0) <= tolerance)
+    status, (answer,) = query(capsys, "clip.wav", "--index", "index")
+    match = answer["matches"][0]
+    return status == 0 and bool(match["track"] == "3.wav" and abs(match["track_start_seconds"] - 1.0) <= tolerance)
 
 
 def index_music(*arguments: str) -> int:
@@ -108,9 +104,7 @@ def test_a_flow_hash_brings_its_fingerprinter(here: Path, capsys: pytest.Capture
     write_hash(here)
     assert index_music("--hash", HASH) == 0
     assert finds_the_clip(capsys)
-    capsys.readouterr()
-    assert search.main(["info", "--index", "index", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = info(capsys, "index")
     assert (found["hash"], found["bits"], found["dimensions"]) == ("flow", 5, DIM)
     assert found["fingerprinter"] == str(here / FINGERPRINTER)
     assert search.main(["index", "music", "--index", "other", "--hash", HASH, "--fingerprinter=pooled"]) == 1
@@ -139,12 +133,8 @@ def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[s
     (here / "music" / "bad.wav").touch()
     assert search.main(["index", "music", "--index", "sounds", "--model", DQN]) == 0
 
-    def query(*clips: str) -> tuple[int, list[dict[str, Any]]]:
-        capsys.readouterr()
-        status = search.main(["query", *clips, "--index", "sounds", "--json", "--top=3"])
-        return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-    status, (answer, failed) = query("music/2.wav", "music/bad.wav")
+    top = ("--index", "sounds", "--top=3")
+    status, (answer, failed) = query(capsys, "music/2.wav", "music/bad.wav", *top)
     assert status == 1
     assert "empty" in failed["error"]
     distances = [neighbour["distance"] for neighbour in answer["neighbours"]]
@@ -152,13 +142,12 @@ def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[s
     assert len(distances) == 3
     assert "2.wav" in [neighbour["clip"] for neighbour in answer["neighbours"]]
     assert search.main(["remove", "2.wav", "--index", "sounds"]) == 0
-    soundfile.write(here / "again.wav", make_music(4.0, RATE_HZ, 3), RATE_HZ)
+    write_music(here / "again.wav", 3, 4.0)
     assert search.main(["add", "again.wav", "music", "--index", "sounds"]) == 0  # 2.wav too
-    status, (answer,) = query("again.wav")
+    status, (answer,) = query(capsys, "again.wav", *top)
     assert status == 0
     assert {neighbour["clip"] for neighbour in answer["neighbours"]} <= {"again.wav", *(f"{n}.wav" for n in range(6))}
-    assert search.main(["info", "--index", "sounds", "--json", "--names"]) == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    found = info(capsys, "sounds")
     assert (found["clips"], found["bits"]) == (NUM_FILES + 1, 16)
     assert sorted(found["names"]) == sorted(["again.wav", *(f"{n}.wav" for n in range(NUM_FILES))])
     assert search.main(["query", "clip.wav", "--index", "sounds", "--hash=pca_median"]) == 1

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 
 from retrieval.codes import ProductQuantizer
@@ -19,17 +18,14 @@ from search_tool.searcher import Searcher, create_searcher, open_searcher
 from search_tool.sound_search import SoundSearch
 from search_tool.sources import append_sources
 from search_tool.track_search import TrackSearch
-from tests.replicas.fma import make_music
+from tests.search_tool.makers import write_folder
 
 NOTHING = IndexOptions()
 
 
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
-    (tmp_path / "music").mkdir()
-    for seed in range(3):
-        soundfile.write(tmp_path / "music" / f"{seed}.wav", 0.7 * make_music(3.0, 16_000, seed), 16_000)
-    return tmp_path / "music"
+    return write_folder(tmp_path / "music", 3, 3.0)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """A fifth paper: a folder outside the repository, whose study reproduce.py finds, explains and runs to its report."""
 
 import csv
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ from experiments.papers.study import TRUST_VARIABLE, StudyError, find_studies
 from lightning_modules import trusted_classes
 from tests.experiments.grids.test_sweep_study import run_here
 
-ROOT = Path(__file__).resolve().parents[3]
 STUDY = '''"""What reproduce.py has of a paper of our own."""
 
 from collections.abc import Sequence
@@ -132,22 +129,3 @@ def test_a_study_file_that_is_wrong_is_said(
 
 def test_packages_are_trusted_by_one_variable() -> None:
     assert TRUST_VARIABLE == trusted_classes.TRUST_VARIABLE
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "arguments",
-    [["--list"], ["--help"], ["table2", "--help"], ["flowhash", "--help"], ["sweep", "--help"], ["table2", "--rot=x"]],
-)
-def test_nothing_heavy_is_imported_before_something_is_run(arguments: list[str], in_tmp: Path) -> None:
-    heavy = "torch pytorch_lightning torchmetrics torchaudio wandb sklearn faiss matplotlib scipy"
-    code = (
-        "import sys, reproduce\n"
-        "try:\n    reproduce.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        f"print('imported:', *sorted(set('{heavy}'.split()) & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == "imported:"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+import search
+from tests.search_tool.makers import write_folder
+from tests.test_imports import ROOT
 
 pytestmark = pytest.mark.processes
 
@@ -26,11 +28,19 @@ runpy.run_path({root!r} + "/" + sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an index of two tracks."""
+    folder = write_folder(tmp_path_factory.mktemp("startup"), 2, 3.0)
+    assert search.main(["index", str(folder), "--index", str(folder / "index"), "--num_bits=3", "--calibrate=0"]) == 0
+    return str(folder / "index")
+
+
 @pytest.mark.parametrize(
     ("line", "status", "said"),
     [
         ("train.py --help", 0, "usage: python train.py COMMAND"),
-        ("train.py fit --help", 0, "--trainer.max_epochs"),
+        ("train.py fit --help", 0, "--test_after_fit"),
         ("train.py", 2, "usage: python train.py COMMAND"),
         ("train.py fti", 2, "error: expected fit, validate, test or predict, found fti. Did you mean fit?"),
         ("train.py fit --config dqn.yaml --options", 0, "--model.num_bits=48"),
@@ -44,15 +54,28 @@ runpy.run_path({root!r} + "/" + sys.argv[0], run_name="__main__")
         ("submit.py --help", 0, "usage: submit.py"),
         ("submit.py fit --config dqn.yaml --gpu 1 --dry-run", 2, "found --gpu."),
         ("submit.py fit --config dqn.yaml --model.nun_bits 3 --dry-run", 2, "Did you mean --model.num_bits?"),
+        ("reproduce.py --list", 0, "table2      Methods x code lengths"),
+        ("reproduce.py --help", 0, "usage: reproduce.py"),
+        ("reproduce.py table2 --help", 0, "usage: reproduce.py [options] table2"),
+        ("reproduce.py flowhash --help", 0, "usage: reproduce.py [options] flowhash"),
+        ("reproduce.py sweep --help", 0, "usage: reproduce.py [options] sweep"),
+        ("reproduce.py table2 --rot=x", 2, "unrecognized arguments: --rot=x."),
+        ("search.py --help", 0, "exit codes"),
+        ("search.py query --help", 0, "buckets"),
+        ("search.py qery clip.wav --index INDEX", 2, "invalid choice: 'qery'"),
+        ("search.py query clip.wav --index INDEX --tpo=3", 2, "unrecognized arguments: --tpo=3"),
+        ("search.py info --index INDEX", 0, "bucket entropy bits"),
+        ("search.py info --index INDEX --json --names", 0, '"names": ["0.wav", "1.wav"]'),
+        ("search.py info --index INDEX --model=dqn.ckpt", 1, "one of tracks; --model is not for it"),
+        ("search.py info --index nowhere", 1, "Make one with"),
     ],
 )
-def test_an_answer_waits_for_nothing_heavy(line: str, status: int, said: str, in_tmp: Path) -> None:
+def test_an_answer_waits_for_nothing_heavy(line: str, status: int, said: str, index: str, in_tmp: Path) -> None:
     Path("misspelt.yaml").write_text("modle: {}\n", encoding="utf-8")
     program = WATCHED.format(root=str(ROOT), heavy=HEAVY)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    finished = subprocess.run(
-        [sys.executable, "-c", program, *line.split()], capture_output=True, text=True, check=False, env=environment
-    )
+    command = [sys.executable, "-c", program, *line.replace("INDEX", index).split()]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert finished.returncode == status, finished.stderr
     answer, _, watched = finished.stderr.rpartition("\nimported ")
     assert said in finished.stdout + answer
