@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from experiments.papers.command import reproduce
 from experiments.papers.jati2020.grid import grid_of
 
 ROOT = Path(__file__).resolve().parents[3]
+TABLE2 = ("table2", "--preset", "smoke", "--no_wandb", "--output", "out")
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -25,6 +27,24 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(ROOT / "reproduce.py"), *arguments],
         cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
+
+
+def begin(*further: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """Start table 2's smoke preset in a group of processes of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "reproduce.py"), *TABLE2, *further],
+        stdout=subprocess.DEVNULL, stderr=stderr, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def num_cells(folder: Path) -> int:
+    return len(list(folder.glob("out/cells/*.json")))
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +104,13 @@ def test_a_cell_is_what_its_command_gives(finished: tuple[Path, str]) -> None:
 
 @pytest.mark.processes
 def test_a_killed_grid_goes_on_where_it_stopped(in_tmp: Path) -> None:
-    arguments = ["table2", "--preset", "smoke", "--no_wandb", "--output", "out", "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "reproduce.py"), *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 240
-    while len(list(in_tmp.glob("out/cells/*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    process = begin("--workers", "1")
+    wait_until(lambda: num_cells(in_tmp) >= 2, 240)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = {path: path.stat().st_mtime_ns for path in in_tmp.glob("out/cells/*.json")}
     assert 2 <= len(kept) < 8
-    done = run(arguments, in_tmp)
+    done = run([*TABLE2, "--workers", "1"], in_tmp)
     assert done.returncode == 0, done.stderr
     assert f"{8 - len(kept)} cells run now, 8 in all" in done.stdout
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
@@ -104,38 +118,26 @@ def test_a_killed_grid_goes_on_where_it_stopped(in_tmp: Path) -> None:
 
 @pytest.mark.processes
 def test_an_interrupted_grid_finishes_what_runs_and_stops(in_tmp: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 240
-    while len(list(in_tmp.glob("out/cells/*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    process = begin(stderr=subprocess.PIPE)
+    wait_until(lambda: num_cells(in_tmp) >= 2, 240)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Stopped. The same command goes on" in messages
-    assert 2 <= len(list(in_tmp.glob("out/cells/*.json"))) < 8
+    assert 2 <= num_cells(in_tmp) < 8
     assert not list(in_tmp.glob("out/cells/*.error"))
 
 
 @pytest.mark.processes
 def test_workers_end_when_their_parent_is_killed(in_tmp: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 240
-    while not list(in_tmp.glob("out/output/*.log")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    workers = [int(path.stem) for path in in_tmp.glob("out/output/*.log")]
+    process = begin()
+    wait_until(lambda: any(in_tmp.glob("out/output/*.log")), 240)
+    workers = [Path(f"/proc/{path.stem}") for path in in_tmp.glob("out/output/*.log")]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: not any(worker.exists() for worker in workers), 30)
     assert workers
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not any(worker.exists() for worker in workers)
 
 
 @pytest.mark.processes
@@ -149,8 +151,7 @@ def test_a_missing_corpus_is_said_once(in_tmp: Path) -> None:
 
 @pytest.mark.processes
 def test_a_failing_cell_is_named_and_the_others_finish(in_tmp: Path) -> None:
-    arguments = ["table2", "--preset", "smoke", "--no_wandb", "--output", "out", "--methods", "lsh", "pq"]
-    done = run([*arguments, "--bits", "6", "12", "--num_codewords", "1024"], in_tmp)
+    done = run([*TABLE2, "--methods", "lsh", "pq", "--bits", "6", "12", "--num_codewords", "1024"], in_tmp)
     assert done.returncode == 1
     assert "failed: ValueError" in done.stderr
     assert "baselines/pq.yaml" in done.stderr
@@ -161,7 +162,7 @@ def test_a_failing_cell_is_named_and_the_others_finish(in_tmp: Path) -> None:
 @pytest.mark.processes
 def test_figures_are_drawn_from_the_same_cells(in_tmp: Path) -> None:
     for target, num_run in (("fig2", 2), ("fig3", 0)):
-        done = run([target, "--preset", "smoke", "--no_wandb", "--output", "out", "--methods", "dqn"], in_tmp)
+        done = run([target, *TABLE2[1:], "--methods", "dqn"], in_tmp)
         assert done.returncode == 0, done.stderr
         assert f"{num_run} cells run now, 2 in all" in done.stdout
         for suffix in ("png", "svg", "csv", "md", "tex"):
@@ -186,37 +187,57 @@ def test_list_explains_each_target(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("line", "message"),
     [
-        (["table2", "--data_config", "data/esc51.yaml"], "No config 'data/esc51.yaml'"),
-        (["complexity", "--data.root", "x"], "complexity trains nothing, so it takes no --data.root"),
+        ("table2 --data_config data/esc51.yaml", "No config 'data/esc51.yaml'"),
+        ("complexity --data.root x", "complexity trains nothing, so it takes no --data.root"),
+        ("sonyc --preset smoke --data.root=nowhere", "Expected SONYC-UST in"),
+        ("llar --data_config data/esc51.yaml", "No config 'data/esc51.yaml'"),
+        ("llar --data.root=nowhere", "Expected ESC-50 in"),
+        ("llar --data.rot=nowhere", "Expected options of data/esc50.yaml; got --data.rot=nowhere"),
+        ("llar --model.preprocessing.frontend.num_mels=32", "llar compares several front ends on the same clips"),
+        ("llar --data.on_bad_audio=skip", "llar compares several front ends on the same clips"),
+        # not that it is missing, nor that a subset isn't a number
+        ("llar --data_config data/fsd_kaggle2018.yaml",
+         "llar asks fold by fold; data/fsd_kaggle2018.yaml has no folds. Take data/esc50.yaml"),
+        ("llar --data_config data/audio_folder.yaml", "llar asks fold by fold; data/audio_folder.yaml has no"),
     ],
-)
-def test_a_wrong_name_ends_with_one_line(
-    arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+)  # fmt: skip
+def test_what_cannot_run_ends_with_one_line(
+    line: str, message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reproduce(arguments) == 1
-    assert message in capsys.readouterr().err
+    assert reproduce([*line.split(), *(["--preset", "quick", "--no_wandb"] if line.startswith("llar") else [])]) == 1
+    assert f"error: {message}" in capsys.readouterr().err
     assert not list(in_tmp.iterdir())
 
 
+UNKNOWN = (
+    "complexity --bits 8", "table2 --label_fractions 0.5", "table2 --bit 8", "sonyc --bits 8", "flowhash --seeds 1",
+    "llar --bits 8", "llar --num_codewords 4", "llar --seeds 1", "llar --label_fractions 0.5",
+    "llar --embeddings yamnet", "llar --root x", "llar --fingerprinter a.ckpt",
+)  # fmt: skip
+SAID = {line: "unrecognized arguments: {1}. Expected what `python reproduce.py {0} --help` lists".format(
+    *line.split(" ", 1)) for line in UNKNOWN}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("line", "message"),
     [
-        (["complexity", "--bits", "8"], "unrecognized arguments: --bits 8"),
-        (["table2", "--label_fractions", "0.5"], "unrecognized arguments: --label_fractions 0.5"),
-        (["table2", "--methods", "lhs"], "invalid choice: 'lhs' (choose from 'lsh'"),
-        (["table2", "--embeddings", "mfcc"], "invalid choice: 'mfcc' (choose from 'yamnet'"),
-        (["table2", "--bit", "8"], "unrecognized arguments: --bit 8"),
-        (["table2", "--root", "x"], "such as --data.root DIR"),
-        (["table3"], "invalid choice: 'table3' (choose from"),
+        *SAID.items(),
+        ("table2 --methods lhs", "invalid choice: 'lhs' (choose from 'lsh'"),
+        ("table2 --embeddings mfcc", "invalid choice: 'mfcc' (choose from 'yamnet'"),
+        ("sonyc --methods dqn", "invalid choice: 'dqn' (choose from 'random', 'cosine'"),
+        ("llar --methods vae_smol", "'vae_smol' (choose from 'random', 'pca', 'log_mel', 'yamnet', 'vae_small'"),
+        ("sonyc --preset large", "Got value: large"),
+        ("table2 --root x", "such as --data.root DIR"),
+        ("table3", "invalid choice: 'table3' (choose from"),
     ],
 )
 def test_options_that_are_not_understood_are_refused_in_one_line(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        reproduce(arguments)
+    with pytest.raises(SystemExit, match="2"):
+        reproduce(line.split())
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1

@@ -1,42 +1,26 @@
 """The comparison of models that compare pairs through the real command, on a replica and hardly trained."""
 
-import contextlib
-import csv
-import io
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from experiments.grids.cell import CellResult
-from experiments.papers.command import reproduce
 from experiments.papers.fan2020.comparison import PairStudyResult, report_pair_study
 from experiments.papers.fan2020.runs import METHODS, MODELS, pair_study_of
 from retrieval.metrics import LevelScores
+from tests.experiments.papers.makers import printed_by, read_table, times_of
 from tests.replicas.sonyc_ust import COARSE, make_sonyc_ust
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TABLES = {"overview", "accuracy", "cost", "first_stage", "all"}
 
 
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, with no corpus or weights named by the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for variable in [name for name in os.environ if name.startswith("EARMARK_")]:
-            patch.delenv(variable)
-        with threadpool_limits(1):  # threads of BLAS wait for each other where other processes run
-            yield
-
-
 def arguments(folder: Path) -> list[str]:
-    return ["sonyc", "--preset", "smoke", "--output", "out", f"--data.root={folder / 'corpus'}", "--workers", "1",
-            "--model.preprocessing.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8",
-            "--data.batch_size=8",
-            "--trainer.max_epochs=12"]  # fmt: skip
+    return ["sonyc", "--preset", "smoke", "--no_wandb", "--output", "out", "--workers", "1",
+            f"--data.root={folder / 'corpus'}", "--data.frames_per_clip=8", "--data.batch_size=8",
+            "--model.preprocessing.frontend=lightning_modules.frontends.LogMel", "--trainer.max_epochs=12"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run the smoke preset once; return its folder and what it printed."""
     folder = tmp_path_factory.mktemp("sonyc")
     make_sonyc_ust(folder / "corpus", seconds=0.5)
-    with inside(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert reproduce([*arguments(folder), "--no_wandb"]) == 0
-    return folder, printed.getvalue()
-
-
-def read_table(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / "out" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return folder, printed_by(arguments(folder), folder)
 
 
 @pytest.mark.processes
@@ -97,11 +74,10 @@ def test_runs_are_told_of(finished: tuple[Path, str]) -> None:
 @pytest.mark.processes
 def test_a_second_start_runs_nothing(finished: tuple[Path, str]) -> None:
     folder = finished[0]
-    cells = {path: path.stat().st_mtime_ns for path in (folder / "out" / "cells").glob("*.json")}
-    assert len(cells) == 3
-    with inside(folder), contextlib.redirect_stdout(io.StringIO()):
-        assert reproduce([*arguments(folder), "--no_wandb"]) == 0
-    assert {path: path.stat().st_mtime_ns for path in (folder / "out" / "cells").glob("*.json")} == cells
+    cells = times_of(folder, "cells")
+    assert sum(path.suffix == ".json" for path in cells) == 3
+    printed_by(arguments(folder), folder)
+    assert times_of(folder, "cells") == cells
 
 
 def test_seeds_are_meaned_query_by_query(tmp_path: Path) -> None:
@@ -130,25 +106,3 @@ def test_presets_name_known_methods_and_configs() -> None:
         keys = [cell.key for cell in study.cells().values()]
         assert len(keys) == len(set(keys)) == len(study.seeds) * (len(study.methods) - 2)
     assert {model.name for model in MODELS} - set(pair_study_of("full").methods) == {"vggish"}
-
-
-def test_a_missing_corpus_is_said(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with inside(in_tmp):
-        assert reproduce(["sonyc", "--preset", "smoke", "--data.root=nowhere"]) == 1
-    assert "Expected SONYC-UST in" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--bits", "8"], "unrecognized arguments: --bits 8. Expected what `python reproduce.py sonyc --help` lists"),
-        (["--methods", "dqn"], "invalid choice: 'dqn' (choose from 'random', 'cosine'"),
-        (["--preset", "large"], "Got value: large"),
-    ],
-)
-def test_options_that_it_does_not_have_are_refused(
-    wrong: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        reproduce(["sonyc", *wrong])
-    assert message in capsys.readouterr().err

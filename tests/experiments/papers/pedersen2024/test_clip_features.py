@@ -1,11 +1,9 @@
 """Features of clips against hand-worked values, and that what is fitted sees only the rows it is given."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.signal import savgol_filter
 
 from experiments.papers.pedersen2024.clip_features import (
     FEATURE_NAMES,
@@ -45,17 +43,8 @@ def test_delta_is_the_slope_of_a_fitted_line() -> None:
             ]
         )
         assert np.allclose(found[row], slopes.mean(axis=0), rtol=0, atol=1e-12)
-
-
-def test_delta_runs_along_features_and_averages_over_patches() -> None:
-    clips = draw_clips()
-    found = clip_features(clips, ["delta"])["delta"]
-    for row, frames in enumerate(clips):
-        filtered = savgol_filter(frames.astype(np.float64), 9, polyorder=1, deriv=1, axis=1, mode="interp")
-        assert np.allclose(found[row], filtered.mean(axis=0), rtol=0, atol=1e-12)
         # the order of patches in time is lost
-        shuffled = clip_features([frames[::-1]], ["delta"])["delta"][0]
-        assert np.allclose(found[row], shuffled, rtol=0, atol=1e-12)
+        assert np.allclose(found[row], clip_features([frames[::-1]], ["delta"])["delta"][0], rtol=0, atol=1e-12)
 
 
 def test_combinations_are_concatenations() -> None:
@@ -100,22 +89,6 @@ def test_z_scores_by_hand() -> None:
     assert np.allclose(found, [[-1, 0, -1], [1, 0, 1], [2, 2, 15]], rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match="at least 1 rows"):
         z_scored(features, np.array([], dtype=int))
-
-
-@pytest.mark.parametrize("transform", [z_scored, lambda features, rows: pca_whitened(features, rows, 3)])
-def test_rows_that_are_not_fitted_on_change_nothing(
-    transform: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> None:
-    features = np.random.default_rng(0).standard_normal((40, 12))
-    fit_rows = np.arange(30)
-    changed = features.copy()
-    changed[35:] = 1000 * changed[35:] + 7
-    before, after = transform(features, fit_rows), transform(changed, fit_rows)
-    assert np.array_equal(before[:35], after[:35])
-    assert not np.allclose(before[35:], after[35:])
-    fitted_on = features.copy()
-    fitted_on[5] += 1
-    assert not np.allclose(before[:5], transform(fitted_on, fit_rows)[:5])
 
 
 @pytest.mark.parametrize("num_components", [5, 8])

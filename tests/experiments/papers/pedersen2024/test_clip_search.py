@@ -9,21 +9,17 @@ import torch
 from experiments.papers.pedersen2024.clip_search import METRICS, PROTOCOLS, SearchKey, compare_all, search_clips
 from experiments.papers.pedersen2024.representations import Corpus, Representation
 from retrieval.metrics import NeighbourScores, holm_adjust, mcnemar
+from tests.experiments.papers.pedersen2024.makers import make_corpus, represent
 
 NUM_FOLDS = 3
 EVERY_FOLD = (1, 2, 3)
-
-
-def corpus_of(labels: np.ndarray, folds: np.ndarray) -> Corpus:
-    sets = {"subclasses": labels, "superclasses": labels // 2}
-    return Corpus("made up", folds, sets, {name: [str(label) for label in range(9)] for name in sets})
 
 
 def balanced() -> Corpus:
     """Four classes in two superclasses, three clips of each in each of three folds, out of order."""
     grid = np.array(list(itertools.product(range(4), EVERY_FOLD, range(3))))
     grid = np.random.default_rng(0).permutation(grid)
-    return corpus_of(grid[:, 0], grid[:, 1])
+    return make_corpus(grid[:, 0], grid[:, 1])
 
 
 def clustered(corpus: Corpus, seed: int = 0, spread: float = 0.01) -> np.ndarray:
@@ -32,14 +28,10 @@ def clustered(corpus: Corpus, seed: int = 0, spread: float = 0.01) -> np.ndarray
     return np.asarray(np.eye(4)[corpus.label_sets["subclasses"]] + spread * noise)
 
 
-def same(name: str, vectors: np.ndarray) -> Representation:
-    return Representation(name, name, dict.fromkeys(EVERY_FOLD, vectors))
-
-
 def search_one(
     vectors: np.ndarray, corpus: Corpus, folds: tuple[int, ...] = EVERY_FOLD
 ) -> dict[SearchKey, NeighbourScores]:
-    return search_clips([same("made", vectors)], corpus, folds)
+    return search_clips([represent("made", "made", vectors)], corpus, folds)
 
 
 def accuracies(found: dict[SearchKey, NeighbourScores], protocol: str, label_set: str = "subclasses") -> set[float]:
@@ -48,7 +40,8 @@ def accuracies(found: dict[SearchKey, NeighbourScores], protocol: str, label_set
 
 def test_every_kind_of_search_is_done_once() -> None:
     corpus = balanced()
-    found = search_clips([same("one", clustered(corpus)), same("two", clustered(corpus, 1))], corpus, EVERY_FOLD)
+    made = [represent(name, name, clustered(corpus, seed)) for seed, name in enumerate(("one", "two"))]
+    found = search_clips(made, corpus, EVERY_FOLD)
     expected = itertools.product(("one", "two"), METRICS, PROTOCOLS, ("subclasses", "superclasses"))
     assert set(found) == {SearchKey(*each) for each in expected}
     assert set(METRICS) == {"cosine", "euclidean"}
@@ -70,7 +63,7 @@ def test_other_takes_answer_each_other_only_where_they_may() -> None:
     labels = np.repeat(np.arange(6), 2)
     places = np.random.default_rng(1).standard_normal((6, 8))[labels]
     vectors = places + 0.001 * np.random.default_rng(2).standard_normal((12, 8))
-    found = search_one(vectors, corpus_of(labels, folds))
+    found = search_one(vectors, make_corpus(labels, folds))
     assert accuracies(found, "leave_one_out") == {1.0}
     assert accuracies(found, "fold_disjoint") == {0.0}
 
@@ -79,7 +72,7 @@ def test_neighbours_of_a_fold_may_mislead_too() -> None:
     # A fold's clips lie close together, whatever they are; a class's lie on a line through all folds.
     folds, labels = np.repeat(np.array(EVERY_FOLD), 2), np.tile([0, 2], 3)
     vectors = np.stack([np.full(6, 1000.0), 0.1 * labels, folds], axis=1)
-    found = search_one(vectors, corpus_of(labels, folds))
+    found = search_one(vectors, make_corpus(labels, folds))
     assert accuracies(found, "leave_one_out") == {0.0}
     assert accuracies(found, "fold_disjoint") == {1.0}
 
@@ -125,7 +118,7 @@ def test_the_queries_of_a_fold_are_searched_in_its_own_matrix() -> None:
 
 def test_lists_are_as_long_as_every_query_has_items_left() -> None:
     folds, labels = np.array([1, 1, 2, 2, 3, 3]), np.array([0, 2, 0, 2, 0, 2])
-    found = search_one(np.eye(4)[labels], corpus_of(labels, folds))
+    found = search_one(np.eye(4)[labels], make_corpus(labels, folds))
     assert {key.protocol: set(each.map_at) for key, each in found.items()} == {
         "leave_one_out": {2, 3, 4, 5},
         "fold_disjoint": {2, 3, 4},
@@ -143,7 +136,7 @@ def test_every_two_are_compared_on_the_same_search() -> None:
     corpus = balanced()
     spreads = {"clear": 0.01, "blurred": 0.6, "noise": 9.0}
     names = list(spreads)
-    made = [same(name, clustered(corpus, seed, spreads[name])) for seed, name in enumerate(names)]
+    made = [represent(name, name, clustered(corpus, seed, spreads[name])) for seed, name in enumerate(names)]
     scores = search_clips(made, corpus, EVERY_FOLD)
     tests = compare_all(scores)
     assert len(tests) == 3 * len(METRICS) * len(PROTOCOLS) * 2

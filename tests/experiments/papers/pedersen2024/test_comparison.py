@@ -3,23 +3,22 @@
 import contextlib
 import csv
 import dataclasses
-import io
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from experiments.grids.cell import Cell, read_result
 from experiments.grids.cell_run import read_curves, read_window_embeddings, run_cell
 from experiments.papers.command import reproduce
 from experiments.papers.pedersen2024.comparison import report_study, run_study
 from experiments.papers.pedersen2024.runs import ClipStudy, clip_study_of
+from tests.experiments.papers.makers import printed_by, read_table, times_of
 from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.esc50 import make_esc50
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = ["--folds", "1", "--data.clips_per_class=10", "--trainer.max_epochs=1",
          "--model.latent_dim=4", "--model.encoder.init_args.hidden_dim=8",
@@ -29,24 +28,11 @@ TABLES = {"classes", "overview", "mcnemar", "linear", "search", "pairs"}
 FIGURES = {"accuracy", "training", "confusion"}
 
 
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, with no corpus or weights named by the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for variable in [name for name in os.environ if name.startswith("EARMARK_")]:
-            patch.delenv(variable)
-        with threadpool_limits(1):  # threads of BLAS wait for each other where other processes run
-            yield
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run the smoke preset once; return its folder and what it printed."""
     folder = tmp_path_factory.mktemp("llar")
-    with inside(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert reproduce([*SMOKE, "--no_wandb"]) == 0
-    return folder, printed.getvalue()
+    return folder, printed_by([*SMOKE, "--no_wandb"], folder)
 
 
 def run_folder(folder: Path) -> Path:
@@ -91,8 +77,7 @@ def test_a_row_of_the_overview_is_what_its_embeddings_give(finished: tuple[Path,
         clips = list(csv.DictReader(file))
     targets, folds = (np.array([int(clip[name]) for clip in clips]) for name in ("target", "fold"))
     vectors = np.load(run_folder(folder) / "window_embeddings.npy").astype(np.float64).mean(axis=1)
-    with (folder / "out" / "overview.csv").open(newline="") as file:
-        rows = {(row["1-NN accuracy in %"], row["distance"]): row for row in csv.DictReader(file)}
+    rows = {(row["1-NN accuracy in %"], row["distance"]): row for row in read_table(folder, "overview")}
     asks = np.flatnonzero(folds == 1)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     squares = np.square(vectors[asks, None] - vectors).sum(axis=2)
@@ -110,8 +95,7 @@ def test_a_row_of_the_overview_is_what_its_embeddings_give(finished: tuple[Path,
 
 @pytest.mark.processes
 def test_what_is_learned_is_compared_with_what_is_given(finished: tuple[Path, str]) -> None:
-    with (finished[0] / "out" / "mcnemar.csv").open(newline="") as file:
-        lines = [row for row in csv.DictReader(file) if not row["models"].startswith("thesis")]
+    lines = [row for row in read_table(finished[0], "mcnemar") if not row["models"].startswith("thesis")]
     assert len(lines) == 2 * 2 * 2  # distances, protocols, label sets
     assert {row["models"] for row in lines} == {"VAE, mean / log-mel statistics"}
     counts = ("both right", "only the first", "only the second", "neither")
@@ -140,17 +124,16 @@ def test_a_run_keeps_embeddings_curves_and_checkpoint(finished: tuple[Path, str]
 @pytest.mark.processes
 def test_again_trains_nothing_says_the_same_and_logs_it(finished: tuple[Path, str]) -> None:
     folder, printed = finished
-    kept = {path: path.stat().st_mtime_ns for name in ("runs", "cells") for path in (folder / "out" / name).rglob("*")}
+    kept = times_of(folder, "runs", "cells")
     texts = {
         path: path.read_bytes() for suffix in ("md", "tex", "csv") for path in (folder / "out").glob(f"*.{suffix}")
     }
     assert len(texts) == 3 * len(TABLES) + 1
-    with inside(folder), contextlib.redirect_stdout(io.StringIO()) as again:
-        assert reproduce(SMOKE) == 0
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    again = printed_by(SMOKE, folder)
+    assert times_of(folder, "runs", "cells") == kept
     assert {path: path.read_bytes() for path in texts} == texts
-    assert again.getvalue().strip().startswith(printed.strip())
-    assert "W&B runs, offline" in again.getvalue()
+    assert again.strip().startswith(printed.strip())
+    assert "W&B runs, offline" in again
     assert len(list((folder / "out").glob("wandb/offline-run-*"))) == 2  # a training, and the tables
 
 
@@ -160,7 +143,7 @@ def test_a_killed_run_goes_on(finished: tuple[Path, str], tmp_path: Path) -> Non
     own = ("--trainer.accelerator=cpu", "--trainer.check_val_every_n_epoch=5")
     cell = dataclasses.replace(small_cell(), arguments=(*small_cell().arguments, *own))
     assert "--trainer.max_epochs=1" in cell.arguments
-    with inside(finished[0]):
+    with contextlib.chdir(finished[0]):
         first = run_cell(cell, tmp_path)
         weights = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
         embeddings, curves = read_window_embeddings(tmp_path), read_curves(tmp_path)
@@ -206,8 +189,7 @@ def test_yamnet_alone_is_searched_classified_and_swept(in_tmp: Path, monkeypatch
     root = make_esc50(in_tmp / "corpus", num_classes=3, seconds=1.0)
     keep_folds(root / "meta" / "esc50.csv", "12")
     options = (f"--data.root={root}", "--data.name", "replica of ESC-50")
-    with threadpool_limits(1):
-        result = run_study(ClipStudy("data/esc50.yaml", ("yamnet",), (1, 2), (0.0, 1e9), options), in_tmp / "out")
+    result = run_study(ClipStudy("data/esc50.yaml", ("yamnet",), (1, 2), (0.0, 1e9), options), in_tmp / "out")
     report = report_study(result, in_tmp / "out")
     tables = report.tables
     assert [table.name for table in tables] == ["overview", "linear", "sweep", "search", "classes", "pairs"]
@@ -229,30 +211,6 @@ def keep_folds(table: Path, folds: str) -> None:
 # What is refused.
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--data_config", "data/esc51.yaml"], "No config 'data/esc51.yaml'"),
-        (["--data.root=nowhere"], "Expected ESC-50 in"),
-        (["--data.rot=nowhere"], "Expected options of data/esc50.yaml; got --data.rot=nowhere"),
-        (["--model.preprocessing.frontend.num_mels=32"], "llar compares several front ends on the same clips"),
-        (["--data.on_bad_audio=skip"], "llar compares several front ends on the same clips"),
-        # not that it is missing, nor that a subset isn't a number
-        (
-            ["--data_config", "data/fsd_kaggle2018.yaml"],
-            "llar asks fold by fold; data/fsd_kaggle2018.yaml has no folds.",
-        ),
-        (["--data_config", "data/audio_folder.yaml"], "llar asks fold by fold; data/audio_folder.yaml has no"),
-    ],
-)
-def test_what_cannot_run_ends_with_one_line(
-    arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert reproduce(["llar", "--preset", "quick", "--no_wandb", *arguments]) == 1
-    assert f"error: {message}" in capsys.readouterr().err
-    assert not list(in_tmp.iterdir())
-
-
 def test_a_fold_that_is_not_there_ends_with_one_line(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replica = make_esc50(in_tmp / "corpus", num_classes=2, clips_per_fold=1)
     arguments = ["llar", "--preset", "quick", "--no_wandb", "--methods", "random", f"--data.root={replica}"]
@@ -260,29 +218,9 @@ def test_a_fold_that_is_not_there_ends_with_one_line(in_tmp: Path, capsys: pytes
     assert "error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "option",
-    [["--bits", "8"], ["--num_codewords", "4"], ["--seeds", "1"], ["--label_fractions", "0.5"],
-     ["--embeddings", "yamnet"], ["--root", "x"], ["--fingerprinter", "a.ckpt"]],
-)  # fmt: skip
-def test_options_of_codes_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        reproduce(["llar", *option])
-    said = f"unrecognized arguments: {' '.join(option)}. Expected what `python reproduce.py llar --help` lists"
-    assert said in capsys.readouterr().err
-
-
-def test_a_representation_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        reproduce(["llar", "--methods", "vae_smol"])
-    assert "'vae_smol' (choose from 'random', 'pca', 'log_mel', 'yamnet', 'vae_small'" in capsys.readouterr().err
-
-
 @pytest.mark.processes
 def test_a_model_that_cannot_be_trained_is_left_out(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*SMOKE, "--no_wandb", "--methods", "random", "vae_small", "--model.window_frames=999"]
-    with threadpool_limits(1):
-        assert reproduce(arguments) == 1
+    assert reproduce(arguments) == 1
     assert "failed: ValueError: Expected clips of at least window_frames = 999" in capsys.readouterr().err
-    with (in_tmp / "out" / "overview.csv").open(newline="") as file:
-        assert {row["1-NN accuracy in %"] for row in csv.DictReader(file)} == {"random"}
+    assert {row["1-NN accuracy in %"] for row in read_table(in_tmp, "overview")} == {"random"}

@@ -1,6 +1,5 @@
 """The study's figures: what they draw is what was counted."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -25,18 +24,12 @@ from experiments.papers.pedersen2024.published import read_published
 from experiments.papers.pedersen2024.representations import Corpus, Representation
 from experiments.papers.pedersen2024.tables import class_accuracies
 from retrieval.metrics import NeighbourScores, neighbour_scores
+from tests.experiments.papers.pedersen2024.makers import NAMES, make_corpus, represent, without_superclasses
 
 # Eight clips in two folds; none is of the class `siren`.
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2, 2])
-CORPUS = Corpus(
-    "made up",
-    np.array([1, 2, 1, 2, 1, 2, 1, 2]),
-    {"subclasses": LABELS, "superclasses": LABELS // 2},
-    {"subclasses": ["dog", "cow", "rain", "siren"], "superclasses": ["animals", "other"]},
-)
-ONE_LEVEL = replace(
-    CORPUS, label_sets={"subclasses": LABELS}, class_names={"subclasses": ["dog", "cow", "rain", "siren"]}
-)
+CORPUS = make_corpus(LABELS, np.array([1, 2, 1, 2, 1, 2, 1, 2]))
+ONE_LEVEL = without_superclasses(CORPUS)
 
 
 def predicted(labels: list[int]) -> NeighbourScores:
@@ -49,8 +42,7 @@ def predicted(labels: list[int]) -> NeighbourScores:
 
 
 def represented(name: str, label: str, seed: int) -> Representation:
-    vectors = np.random.default_rng(seed).standard_normal((8, 5))
-    return Representation(name, label, {1: vectors, 2: vectors})
+    return represent(name, label, np.random.default_rng(seed).standard_normal((8, 5)))
 
 
 def bars_of(figure: Figure, panel: int = 0) -> list[list[Rectangle]]:
@@ -73,7 +65,7 @@ def test_class_accuracies_of_superclasses() -> None:
     item_ids = torch.tensor([0, 0, 0, 6, 0, 0, 6, 0])[:, None]
     scores = neighbour_scores(item_ids, truth, truth, torch.zeros(8, 8, dtype=torch.bool), (1,))
     assert class_accuracies(scores, CORPUS.class_names["superclasses"]) == pytest.approx(
-        {"animals": 5 / 6, "other": 0.5}
+        {"animals": 5 / 6, "exterior": 0.5}
     )
 
 
@@ -106,7 +98,7 @@ def test_confusion_counts_classes_that_are_never_predicted_too() -> None:
         assert np.array_equal(np.asarray(axes.images[0].get_array()), counts)
         assert counts.sum() == 8
         for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
-            assert [tick.get_text() for tick in ticks] == ["dog", "cow", "rain", "siren"]
+            assert [tick.get_text() for tick in ticks] == NAMES
         assert axes.get_ylabel() == "query's class"
 
 

@@ -12,12 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from experiments.papers.pedersen2024 import linear_probe as module
-from experiments.papers.pedersen2024.linear_probe import (
-    CLASSIFIERS,
-    Classifier,
-    linear_accuracy,
-    threshold_sweep,
-)
+from experiments.papers.pedersen2024.linear_probe import CLASSIFIERS, Classifier, linear_accuracy, threshold_sweep
 from experiments.papers.pedersen2024.runs import THRESHOLDS
 
 NUM_CLIPS, NUM_CLASSES, NUM_FEATURES = 200, 4, 30
@@ -44,15 +39,6 @@ def test_separable_classes_are_told_apart(classifier: Classifier, num_components
     features = draw_separable()
     found = linear_accuracy(lambda fold: features, LABELS, FOLDS, classifier, num_components)
     assert found == dict.fromkeys(range(1, 6), 1.0)
-
-
-@pytest.mark.parametrize("classifier", CLASSIFIERS)
-def test_random_labels_stay_near_chance(classifier: Classifier) -> None:
-    features = draw_separable()
-    labels = np.random.default_rng(1).integers(0, NUM_CLASSES, NUM_CLIPS)
-    found = linear_accuracy(lambda fold: features, labels, FOLDS, classifier)
-    # 200 guesses at 1 in 4: five standard deviations are 0.15
-    assert 0.1 < np.mean(list(found.values())) < 0.4
 
 
 def test_equals_scikit_learn_step_by_step() -> None:

@@ -3,93 +3,29 @@
 import csv
 import io
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from experiments.compare.study_table import Quantity, StudyTable, table_files
-from experiments.papers.pedersen2024.clip_search import (
-    METRICS,
-    PROTOCOLS,
-    PairTest,
-    SearchKey,
-    compare_all,
-    search_clips,
-)
-from experiments.papers.pedersen2024.linear_probe import CLASSIFIERS, ThresholdAccuracy
+from experiments.compare.study_table import Quantity, table_files
+from experiments.papers.pedersen2024.clip_search import SearchKey, search_clips
 from experiments.papers.pedersen2024.representations import Corpus, Representation
-from experiments.papers.pedersen2024.tables import (
-    LinearResult,
-    full_table,
-    linear_table,
-    mcnemar_table,
-    overview_table,
-    pairs_table,
-    sweep_table,
+from experiments.papers.pedersen2024.tables import full_table, linear_table, mcnemar_table, overview_table
+from tests.experiments.papers.pedersen2024.makers import (
+    CORPUS,
+    DELTA,
+    NO_SUPERCLASSES,
+    VAE,
+    VAE_64,
+    VAE_128,
+    all_scored,
+    by_header,
+    linear_results,
+    pair,
+    represent,
+    represented,
 )
-from retrieval.metrics import ContingencyTable, NeighbourScores, mcnemar_of_table
-
-FOLDS = np.array([1, 2] * 6)
-LABELS = np.repeat(np.arange(4), 3)
-CORPUS = Corpus(
-    "a copy_of ESC-50, 10 % of it",
-    FOLDS,
-    {"subclasses": LABELS, "superclasses": LABELS // 2},
-    {"subclasses": ["dog", "cow", "rain", "siren"], "superclasses": ["animals", "exterior"]},
-)
-NO_SUPERCLASSES = replace(
-    CORPUS, label_sets={"subclasses": LABELS}, class_names={"subclasses": ["dog", "cow", "rain", "siren"]}
-)
-
-
-def represented(
-    name: str, label: str, published: str | None = None, dim: int = 3, linear: str | None = None
-) -> Representation:
-    return Representation(name, label, {1: np.zeros((12, dim)), 2: np.zeros((12, dim))}, published, linear)
-
-
-DELTA = represented("yamnet_delta", "YAMNet, delta", "yamnet_delta", 1024, "yamnet_delta")
-VAE = represented("vae_small", "VAE, mean", linear="vae_128")
-VAE_64 = represented("vae_64", "VAE of 64", "vae_64", 64)
-VAE_128 = represented("vae_128", "VAE of 128", "vae_128", 128, "vae_128")
-
-
-def scored(accuracy: float, cutoffs: tuple[int, ...] = (2, 3, 4, 5)) -> NeighbourScores:
-    """Return scores that differ from each other, so that none can stand for another."""
-    return NeighbourScores(
-        accuracy=accuracy,
-        macro_precision=accuracy + 0.01,
-        macro_recall=accuracy + 0.02,
-        macro_f1=accuracy + 0.03,
-        accuracy_at={cutoff: accuracy + 0.1 + cutoff / 1000 for cutoff in cutoffs},
-        map_over_hits_at={cutoff: accuracy + 0.2 + cutoff / 1000 for cutoff in cutoffs},
-        precision_at={cutoff: accuracy + 0.3 + cutoff / 1000 for cutoff in cutoffs},
-        map_at={cutoff: accuracy + 0.4 + cutoff / 1000 for cutoff in cutoffs},
-        is_correct=torch.zeros(12, dtype=torch.bool),
-        predicted_labels=torch.zeros(12, dtype=torch.int64),
-        classes=torch.arange(4),
-        confusion=torch.eye(4, dtype=torch.int64),
-    )
-
-
-def all_scored(representations: list[Representation], corpus: Corpus) -> dict[SearchKey, NeighbourScores]:
-    """Score each search with an accuracy of its own: 0.101, 0.102 and so on."""
-    keys = [
-        SearchKey(each.name, metric, protocol, label_set)
-        for each in representations
-        for metric in METRICS
-        for protocol in PROTOCOLS
-        for label_set in corpus.label_sets
-    ]
-    return {key: scored(0.1 + position / 1000) for position, key in enumerate(keys, start=1)}
-
-
-def by_header(table: StudyTable) -> list[dict[str, str]]:
-    return [dict(zip(table.headers, line, strict=True)) for line in table.lines]
-
 
 # The overview.
 
@@ -189,124 +125,11 @@ def test_lists_too_short_for_some_cut_off_leave_its_cells_empty() -> None:
     # six clips in three folds: five others, but four of other folds
     labels = np.array([0, 1, 0, 1, 0, 1])
     corpus = Corpus("tiny", np.array([1, 1, 2, 2, 3, 3]), {"subclasses": labels}, {"subclasses": ["a", "b"]})
-    tiny = Representation("tiny", "tiny", dict.fromkeys((1, 2, 3), np.eye(2)[labels]))
+    tiny = represent("tiny", "tiny", np.eye(2)[labels])
     table = full_table(search_clips([tiny], corpus, (1, 2, 3)), [tiny], corpus)
     for line in by_header(table):
         assert line["Acc@4"]
         assert (line["Acc@5"] == "") == (line["protocol"] == "fold-disjoint")
-
-
-# Linear classification.
-
-
-def linear_results(representations: list[Representation], corpus: Corpus) -> list[LinearResult]:
-    return [
-        LinearResult(each.name, label_set, classifier, {fold: 0.4 + fold / 10 + position / 10 for fold in (1, 2)})
-        for each in representations
-        for label_set in corpus.label_sets
-        for position, classifier in enumerate(CLASSIFIERS)
-    ]
-
-
-def test_linear_results_are_means_over_folds_beside_the_thesis_s() -> None:
-    representations = [DELTA, VAE, VAE_64, VAE_128]
-    table = linear_table(linear_results(representations, CORPUS), representations, CORPUS)
-    assert table.headers == ["accuracy in %", "classes", "logistic regression", "thesis's", "linear SVM", "thesis's"]
-    assert table.lines == [  # tables 4.3 and 4.4
-        ["YAMNet, delta", "subclasses", "55.0", "84.8", "65.0", "85.8"],
-        ["YAMNet, delta", "superclasses", "55.0", "88.8", "65.0", "88.8"],
-        ["VAE, mean", "subclasses", "55.0", "26.3", "65.0", "12.3"],
-        ["VAE, mean", "superclasses", "55.0", "42.3", "65.0", "40.0"],
-        ["VAE of 64", "subclasses", "55.0", "", "65.0", ""],
-        ["VAE of 64", "superclasses", "55.0", "", "65.0", ""],
-        ["VAE of 128", "subclasses", "55.0", "26.3", "65.0", "12.3"],
-        ["VAE of 128", "superclasses", "55.0", "42.3", "65.0", "40.0"],
-    ]
-
-
-def test_what_was_not_classified_has_no_line() -> None:
-    table = linear_table(linear_results([VAE], NO_SUPERCLASSES), [DELTA, VAE], NO_SUPERCLASSES)
-    assert [line[:2] for line in table.lines] == [["VAE, mean", "subclasses"]]
-
-
-def test_the_sweep_has_a_line_a_threshold_and_says_where_nothing_is_left() -> None:
-    points = [
-        ThresholdAccuracy(threshold, num_features, label_set, classifier, accuracies)
-        for threshold, num_features, accuracies in ((0.0, 1024, {1: 0.25, 2: 0.75}), (0.0025, 0, {}))
-        for label_set in ("subclasses", "superclasses")
-        for classifier in ("logistic", "svm")
-    ]
-    points[1] = replace(points[1], fold_accuracies={1: 0.4, 2: 0.4})
-    table = sweep_table(points, CORPUS)
-    assert table.headers[2:4] == ["subclasses, logistic regression", "subclasses, linear SVM"]
-    assert table.lines == [
-        ["0.0000", "1024", "50.0", "40.0", "50.0", "50.0"],
-        ["0.0025", "0", *["none left"] * 4],
-    ]
-
-
-# Tests between models.
-
-
-def pair(
-    first: str, second: str, metric: str = "cosine", counts: tuple[int, int, int, int] = (5, 20, 3, 7)
-) -> PairTest:
-    key = SearchKey(first, "cosine" if metric == "cosine" else "euclidean", "leave_one_out", "subclasses")
-    return PairTest(first, second, key, mcnemar_of_table(ContingencyTable(*counts), "corrected"), 0.04)
-
-
-def test_mcnemar_s_table_has_ours_and_the_thesis_s_computed_anew() -> None:
-    tests = [pair("vae_small", "yamnet_delta"), pair("vae_small", "vae_64"), pair("vae_64", "yamnet_delta")]
-    lines = mcnemar_table(VAE, DELTA, tests, CORPUS).lines
-    # (|20 - 3| - 1)^2 / 23
-    assert lines[0] == ["VAE, mean / YAMNet, delta", "subclasses", "leave-one-out", "cosine", "5", "20", "3", "7",
-                        "11.130", "< 0.001", "0.040"]  # fmt: skip
-    assert lines[1:] == [  # tables 4.7 and 4.8
-        ["thesis: VAE / YAMNet", "superclasses", "leave-one-out", "Euclidean", "292", "52", "1472", "184", "1321.234",
-         "< 0.001", ""],
-        ["thesis: VAE / YAMNet", "superclasses", "leave-one-out", "cosine", "310", "33", "1511", "146", "1412.907",
-         "< 0.001", ""],
-        ["thesis: VAE / YAMNet", "subclasses", "leave-one-out", "Euclidean", "25", "3", "1523", "449", "1512.032",
-         "< 0.001", ""],
-        ["thesis: VAE / YAMNet", "subclasses", "leave-one-out", "cosine", "33", "3", "1615", "349", "1604.030",
-         "< 0.001", ""],
-    ]  # fmt: skip
-
-
-def test_mcnemar_s_table_has_our_lines_whichever_of_the_two_was_listed_first() -> None:
-    # A study lists what is given before what it learns, and tests pairs in that order.
-    random = np.random.default_rng(0)
-    given, learned = (
-        replace(each, by_fold={1: vectors, 2: vectors})
-        for each in (DELTA, VAE)
-        for vectors in [random.standard_normal((12, 3))]
-    )
-    scores = search_clips([given, learned], CORPUS, (1, 2))
-    lines = mcnemar_table(learned, given, compare_all(scores), CORPUS).lines
-    ours = [line for line in lines if line[0] == "VAE, mean / YAMNet, delta"]
-    assert len(ours) == len(METRICS) * len(PROTOCOLS) * len(CORPUS.label_sets)
-    for _, label_set, protocol, distance, *counts, _, _, _ in ours:
-        searched = [
-            scores[key].is_correct
-            for name in ("vae_small", "yamnet_delta")
-            for key in scores
-            if (key.representation, key.label_set) == (name, label_set)
-            and key.protocol == protocol.replace("-", "_")
-            and key.metric == distance.lower()
-        ]
-        vae, yamnet = searched
-        expected = [vae & yamnet, vae & ~yamnet, ~vae & yamnet, ~vae & ~yamnet]
-        assert counts == [str(int(each.sum())) for each in expected]
-
-
-def test_pairs_are_named_by_their_labels() -> None:
-    table = pairs_table([pair("vae_small", "yamnet_delta", "euclidean")], [DELTA, VAE], CORPUS)
-    assert table.lines == [
-        ["VAE, mean", "YAMNet, delta", "subclasses", "leave-one-out", "Euclidean", "5", "20", "3", "7", "11.130",
-         "< 0.001", "0.040"]
-    ]  # fmt: skip
-    assert len(table.headers) == 12
-    assert pairs_table([], [DELTA], CORPUS).lines == []
 
 
 # Files.

@@ -1,39 +1,24 @@
 """FlowHash's comparison through the real command, on a replica and hardly trained."""
 
-import contextlib
-import csv
-import io
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from threadpoolctl import threadpool_limits
 
 from experiments.papers.command import reproduce
 from experiments.papers.singh2024.settings import LEARNED_CONFIGS, METHODS, FlowStudy, flow_study_of
+from tests.experiments.papers.makers import printed_by, read_table, times_of
 from tests.replicas.fma import make_fma
 from tests.replicas.musan import make_musan
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TABLES = {"overview", "table1", "table2", "table5", "repeats", "efficiency", "balance", "closeness", "false_alarms",
           "all"}  # fmt: skip
 FIGURES = {"efficiency", "fig2", "fig3", "fig4", "fig5"}
 CONDITIONS = ("noise 0 dB", "noise 10 dB")
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Work in a folder, with no corpus or weights named by the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for variable in [name for name in os.environ if name.startswith("EARMARK_")]:
-            patch.delenv(variable)
-        patch.setattr("experiments.papers.singh2024.study.flow_study_of", shortened)
-        with threadpool_limits(1):
-            yield
 
 
 def shortened(preset: str) -> FlowStudy:
@@ -55,19 +40,14 @@ def arguments(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """Run the smoke preset once; return its folder and what it printed."""
     folder = tmp_path_factory.mktemp("flowhash")
     make_fma(folder / "fma", seconds=6.0)
     make_musan(folder / "musan")
-    with inside(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert reproduce(arguments(folder)) == 0
-    return folder, printed.getvalue()
-
-
-def read_table(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / "out" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.papers.singh2024.study.flow_study_of", shortened)
+        yield folder, printed_by(arguments(folder), folder)
 
 
 def read_part(folder: Path, part: str) -> dict[str, np.ndarray]:
@@ -171,40 +151,18 @@ def test_false_alarms_are_counted_on_tracks_that_are_left_out(finished: tuple[Pa
 
 
 @pytest.mark.processes
-def test_a_second_start_computes_nothing(finished: tuple[Path, str]) -> None:
-    folder = finished[0]
-    kept = [
-        path for name in ("cells", "fingerprints", "hashes", "training") for path in (folder / "out" / name).rglob("*")
-    ]
-    times = {path: path.stat().st_mtime_ns for path in kept}
+def test_a_second_start_computes_nothing(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, kept = finished[0], ("cells", "fingerprints", "hashes", "training")
+    times = times_of(folder, *kept)
     assert len(times) > 50
-    with inside(folder), contextlib.redirect_stdout(io.StringIO()), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.papers.singh2024.fingerprints.FrozenFingerprinter.__call__", None)
-        patch.setattr("experiments.papers.singh2024.report.make_figures", lambda result: {})
-        assert reproduce(arguments(folder)) == 0
-    again = [
-        path for name in ("cells", "fingerprints", "hashes", "training") for path in (folder / "out" / name).rglob("*")
-    ]
-    assert {path: path.stat().st_mtime_ns for path in again} == times
-
-
-def test_options_of_other_targets_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        reproduce(["flowhash", "--seeds", "1"])
-    assert "unrecognized arguments: --seeds 1" in capsys.readouterr().err
+    monkeypatch.setattr("experiments.papers.singh2024.fingerprints.FrozenFingerprinter.__call__", None)
+    monkeypatch.setattr("experiments.papers.singh2024.report.make_figures", lambda result: {})
+    printed_by(arguments(folder), folder)
+    assert times_of(folder, *kept) == times
 
 
 def test_a_missing_checkpoint_is_told_of(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_fma(in_tmp / "fma")
-    assert (
-        reproduce(["flowhash", "--preset", "smoke", "--fingerprinter", "none.ckpt", f"--data.root={in_tmp / 'fma'}"])
-        == 1
-    )
+    options = ["--preset", "smoke", "--fingerprinter", "none.ckpt", f"--data.root={in_tmp / 'fma'}"]
+    assert reproduce(["flowhash", *options]) == 1
     assert "Expected a fingerprinter's checkpoint at none.ckpt" in capsys.readouterr().err
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
