@@ -6,21 +6,14 @@ import pytest
 
 import train
 from experiments.command.configs import CONFIG_FOLDER
-from tests.replicas.fma import make_fma
+from tests.experiments.arguments import NARROW_ENCODER, QUIET, few_tracks, make_tracks
 from tests.replicas.librispeech import make_librispeech
-from tests.replicas.musan import make_musan
 
 # flowhash*.yaml have a test of the chain they are part of
 CONFIGS = sorted(path.name for path in CONFIG_FOLDER.glob("fingerprinter*.yaml"))
 TRACKS = ["fma.yaml", "librispeech.yaml", "music_folder.yaml"]
-QUIET = (
-    "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-)  # fmt: skip
 NARROW = {
-    "fingerprinter.yaml": ["--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16"],
-    "fingerprinter_plus.yaml": ["--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16"],
-    "fingerprinter_small.yaml": ["--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16"],
+    **dict.fromkeys(("fingerprinter.yaml", "fingerprinter_plus.yaml", "fingerprinter_small.yaml"), NARROW_ENCODER),
     "fingerprinter_nafp.yaml": ["--model.encoder.channels=[8, 8, 8, 8, 8, 8, 16, 16]", "--model.fingerprint_dim=16"],
     "fingerprinter_attention.yaml": ["--model.encoder.width=2", "--model.fingerprint_dim=16"],
 }
@@ -30,18 +23,16 @@ NARROW = {
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of replicas, which tests only read."""
     root = tmp_path_factory.mktemp("tracks")
-    make_fma(root / "fma", seconds=3.0)
+    make_tracks(root)
     make_librispeech(root / "librispeech")
-    make_musan(root / "musan")
     return root
 
 
 def options(corpora: Path, corpus: str) -> list[str]:
     return [
-        f"--data.root={corpora / corpus}", f"--data.noise.root={corpora / 'musan'}",
-        f"--data.cache_dir={corpora / 'cache'}", "--data.batch_size=4", "--data.queries.snr_db=[10]",
-        "--data.queries_per_condition=5", "--data.rooms.num_train=2", "--data.rooms.seconds=0.2",
-        "--data.queries.t60_seconds=[0.4]", "--data.queries.noise_t60_seconds=0.4",
+        *few_tracks(corpora), "--data.queries.kinds=[noise,noise+reverb,reverb]", f"--data.root={corpora / corpus}",
+        "--data.batch_size=4", "--data.queries.snr_db=[10]", "--data.queries.t60_seconds=[0.4]",
+        "--data.queries.noise_t60_seconds=0.4",
     ]  # fmt: skip
 
 

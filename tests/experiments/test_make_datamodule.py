@@ -7,7 +7,7 @@ import yaml
 
 import train
 from datamodules import Esc50, RenderedEvents
-from experiments.command.configs import ConfigNotFound, find_config, read_config
+from experiments.command.configs import find_config, read_config
 from experiments.command.parser import make_datamodule, make_preprocessing
 from lightning_modules.frontends import LogMel, LogMelStatistics, YamNet
 from lightning_modules.preprocessing import Preprocessing
@@ -43,21 +43,9 @@ def parsed_by_train(arguments: list[str], folder: Path, capsys: pytest.CaptureFi
         [],
         ["--data.root", "there", "--data.name", "a copy of 10 %"],
         ["--data.root=there", "--data.name=X", "--data.fold", "3", "--data.labels_per_class=null"],
-        [
-            "--trainer.max_epochs",
-            "7",
-            "--data.frames_per_clip",
-            "20",
-            "--model.latent_dim=3",
-        ],
+        ["--trainer.max_epochs", "7", "--data.frames_per_clip", "20", "--model.latent_dim=3"],
         ["--data.train_on=database", "--seed_everything=3"],
-        [
-            "--data.name",
-            "one",
-            "--data.name=two",
-            "--data.label_fraction",
-            "0.25",
-        ],
+        ["--data.name", "one", "--data.name=two", "--data.label_fraction", "0.25"],
     ],
 )
 def test_options_are_those_that_train_takes(
@@ -114,8 +102,3 @@ def test_nothing_is_looked_for_or_written(in_tmp: Path) -> None:
 def test_a_bad_option_is_refused(argument: str) -> None:
     with pytest.raises(ValueError, match=argument.partition("=")[0].rpartition(".")[2]):
         made([argument])
-
-
-def test_an_unknown_config_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigNotFound, match=r"'data/esc51\.yaml'.*data/esc50\.yaml"):
-        make_datamodule("data/esc51.yaml", [])

@@ -2,25 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 import train
 from callbacks.stopping.stop_signals import Preempted
 from experiments.command.cli import EarmarkCli
 from experiments.command.run_folder import RunFolderError
+from tests.experiments.arguments import LOG_MEL, NARROW_ENCODER, QUIET, few_tracks, make_tracks
 from tests.experiments.interrupted_fit import StopBefore, differences, read
 from tests.replicas.esc50 import make_esc50
-from tests.replicas.fma import make_fma
-from tests.replicas.musan import make_musan
 from tests.replicas.sonyc_ust import make_sonyc_ust
 
-QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
-         "--trainer.accelerator=cpu", "--trainer.devices=1", "--test_after_fit=false")  # fmt: skip
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KEEPER: dict[str, object] = {
     "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
     "init_args": {"filename": "last", "save_on_train_epoch_end": True},
@@ -28,26 +26,8 @@ KEEPER: dict[str, object] = {
 
 
 @pytest.fixture(autouse=True)
-def one_thread(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compute on one thread: networks as small as these wait for a second longer than it works."""
+def trust_tests(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARMARK_TRUSTED_PACKAGES", "tests")  # configs name callbacks of these
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
-
-
-def tracks(folder: Path, prefix: str) -> list[str]:
-    """Return options of a corpus of tracks, whose replica is made where it is not there."""
-    if not (folder / "fma").is_dir():
-        make_fma(folder / "fma", seconds=3.0)
-        make_musan(folder / "musan")
-    return [
-        f"--{prefix}.root={folder / 'fma'}", f"--{prefix}.noise.root={folder / 'musan'}",
-        f"--{prefix}.cache_dir={folder / 'cache'}", f"--{prefix}.queries.kinds=[noise]",
-        f"--{prefix}.queries_per_condition=5", f"--{prefix}.rooms.num_train=2", f"--{prefix}.rooms.seconds=0.2",
-    ]  # fmt: skip
 
 
 def dqn(folder: Path) -> list[str]:
@@ -69,17 +49,17 @@ def vae(folder: Path) -> list[str]:
 def siamese(folder: Path) -> list[str]:
     replica = make_sonyc_ust(folder / "sonyc", seconds=0.5)
     return [
-        "--config=siamese.yaml", f"--data.root={replica}",
-        "--model.preprocessing.frontend=lightning_modules.frontends.LogMel",
-        "--data.frames_per_clip=8", "--data.batch_size=16", "--data.partners_each=2", "--data.partners=random",
-        "--trainer.limit_train_batches=4",
+        "--config=siamese.yaml", f"--data.root={replica}", *LOG_MEL, "--data.batch_size=16", "--data.partners_each=2",
+        "--data.partners=random", "--trainer.limit_train_batches=4", "--model.mixup_alpha=0.4",
+        "--model.pairs_per_clip=2",
     ]  # fmt: skip
 
 
 def fingerprinter(folder: Path) -> list[str]:
+    make_tracks(folder)
     return [
-        "--config=fingerprinter_small.yaml", *tracks(folder, "data"), "--data.batch_size=4",
-        "--data.segments_per_epoch=16", "--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16",
+        "--config=fingerprinter_small.yaml", *few_tracks(folder), "--data.batch_size=4",
+        "--data.segments_per_epoch=16", *NARROW_ENCODER,
         "--model.encoder.dropout=0.1", "--model.fingerprint_dim=16", "--trainer.check_val_every_n_epoch=2",
     ]  # fmt: skip
 
@@ -89,7 +69,7 @@ def flowhash(folder: Path) -> list[str]:
     if not checkpoint.is_file():
         fit(folder, "fingerprinter", fingerprinter(folder), 1)
     return [
-        "--config=flowhash.yaml", *tracks(folder, "data.corpus"), f"--data.cache_dir={folder / 'cache'}",
+        "--config=flowhash.yaml", *few_tracks(folder, "data.corpus"), f"--data.cache_dir={folder / 'cache'}",
         f"--data.fingerprinter.checkpoint={checkpoint}", "--data.corpus.batch_size=8", "--data.batch_size=8",
         "--data.corpus.segments_per_track=8", "--data.num_views=2", "--model.num_bits=8",
         "--model.projection_epochs=1", "--model.projection.standardize=true", "--model.recenter=medians",
@@ -113,8 +93,8 @@ def fit(
         path = f"{StopBefore.__module__}.{StopBefore.__qualname__}"
         callbacks.append({"class_path": path, "init_args": {"step": stop_before}})
     return train.main([
-        "fit", *arguments, *QUIET, f"--trainer.max_epochs={num_epochs}", f"--trainer.callbacks={json.dumps(callbacks)}",
-        f"--trainer.default_root_dir={folder / name}", *further,
+        "fit", *arguments, *QUIET, "--test_after_fit=false", f"--trainer.max_epochs={num_epochs}",
+        f"--trainer.callbacks={json.dumps(callbacks)}", f"--trainer.default_root_dir={folder / name}", *further,
     ])  # fmt: skip
 
 

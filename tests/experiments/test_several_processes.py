@@ -13,15 +13,12 @@ from torch import Tensor
 import train
 from callbacks.exports.prediction_shards import shard_place
 from lightning_modules import Vae
-from tests.replicas.fma import make_fma
-from tests.replicas.musan import make_musan
+from tests.experiments.arguments import LOG_MEL, NARROW_ENCODER, SILENT, few_tracks, make_tracks
 from tests.replicas.sonyc_ust import make_sonyc_ust
 from tests.two_processes import ProcessDied, run_together
 
-QUIET = (
-    "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
-    "--trainer.num_sanity_val_steps=0",
-)  # fmt: skip
+pytestmark = pytest.mark.processes
+
 # Steps as long as their gradient, and short where layers are deep: Adam and RMSprop make whole steps of the last bits
 # of small gradients, and batch normalisation of few rows spreads them.
 STEPS = ("--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.01")
@@ -60,21 +57,17 @@ def list_cases(root: Path) -> dict[str, Case]:
     """Return every module, and what has branches of its own in several processes; the fingerprinter comes first."""
     narrow = ("--model.encoder.channels=[4, 8]", "--model.encoder.strides=[2, 2]", "--model.encoder.hidden_dim=16",
               "--model.decoder.channels=[4, 8]", "--model.decoder.strides=[2, 2]", "--model.latent_dim=4")  # fmt: skip
-    pairs = (f"--data.root={root / 'sonyc'}", "--model.preprocessing.frontend=lightning_modules.frontends.LogMel",
-             "--data.frames_per_clip=8", "--data.pairs_per_epoch=32", "--data.pairs=uniform",
+    pairs = (f"--data.root={root / 'sonyc'}", *LOG_MEL, "--data.pairs_per_epoch=32", "--data.pairs=uniform",
              "--model.network.dropout=0", "--trainer.reload_dataloaders_every_n_epochs=1")  # fmt: skip
-    tracks = ("--data.queries.kinds=[noise]", "--data.queries.snr_db=[10]", "--data.queries_per_condition=5",
-              "--data.rooms.num_train=2", "--data.rooms.seconds=0.2", f"--data.noise.root={root / 'musan'}",
-              f"--data.root={root / 'fma'}", f"--data.cache_dir={root / 'cache'}")  # fmt: skip
-    corpus = tuple(argument.replace("--data.", "--data.corpus.") for argument in tracks)
-    hashed = (*corpus, "--data.corpus.batch_size=4", "--data.corpus.segments_per_track=8", "--data.num_views=2",
+    hashed = (*few_tracks(root, "data.corpus"), "--data.corpus.queries.snr_db=[10]", "--data.corpus.batch_size=4",
+              "--data.corpus.segments_per_track=8", "--data.num_views=2",
               f"--data.fingerprinter.checkpoint={find_checkpoint(root / 'one' / 'fingerprinter')}",
               "--model.num_bits=4")  # fmt: skip
     bound = ("negative_elbo", "reconstruction", "divergence")
     return {
         "fingerprinter": Case(
-            ("--config=fingerprinter_small.yaml", *tracks, "--data.segments_per_epoch=24", "--model.encoder.dropout=0",
-             "--model.encoder.num_layers=1", "--model.encoder.feedforward_dim=16", "--model.fingerprint_dim=16"),
+            ("--config=fingerprinter_small.yaml", *few_tracks(root), "--data.queries.snr_db=[10]", *NARROW_ENCODER,
+             "--data.segments_per_epoch=24", "--model.encoder.dropout=0", "--model.fingerprint_dim=16"),
             ("loss", "contrastive_loss", "accuracy"), ("top1_noise_10_dB", "effective_rank"), export=FINGERPRINTS,
         ),
         "dqn": Case(
@@ -126,8 +119,8 @@ def run(command: str, case: Case, further: Sequence[str], num_processes: int, fo
     config, *arguments = case.arguments
     steps = STEPS if case.trained else ()
     cli = train.main(
-        [command, config, *QUIET, *steps, *arguments, *further, f"--trainer.devices={num_processes}",
-         "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}"]
+        [command, config, *SILENT, "--trainer.num_sanity_val_steps=0", *steps, *arguments, *further,
+         f"--trainer.devices={num_processes}", "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}"]
     )  # fmt: skip
     return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
 
@@ -178,8 +171,7 @@ def run_predict(
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with corpora and, in `one`, what one process makes of every case."""
     root = tmp_path_factory.mktemp("processes")
-    make_fma(root / "fma", seconds=3.0)
-    make_musan(root / "musan")
+    make_tracks(root)
     make_sonyc_ust(root / "sonyc", seconds=0.5)
     return root
 
@@ -210,17 +202,13 @@ def by_stage(metrics: Mapping[str, float], stage: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_processes_train_as_one(name: str, root: Path, logged: dict[str, list[dict[str, float]]]) -> None:
-    one, first, second = (by_stage(metrics, "train") for metrics in logged[f"fit {name}"])
-    assert set(list_cases(root)[name].trained) <= set(one)
-    assert first == second == pytest.approx(one, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_two_processes_test_as_one(name: str, root: Path, logged: dict[str, list[dict[str, float]]]) -> None:
-    one, first, second = (by_stage(metrics, "test") for metrics in logged[f"test {name}"])
-    assert set(list_cases(root)[name].tested) <= set(one)
-    assert first == second == pytest.approx(one, abs=1e-6)
+def test_two_processes_train_and_test_as_one(name: str, root: Path, logged: dict[str, list[dict[str, float]]]) -> None:
+    case = list_cases(root)[name]
+    stages = (("fit", "train", case.trained, 1e-4, None), ("test", "test", case.tested, None, 1e-6))
+    for command, stage, names, relative, absolute in stages:
+        one, first, second = (by_stage(metrics, stage) for metrics in logged[f"{command} {name}"])
+        assert set(names) <= set(one)
+        assert first == second == pytest.approx(one, rel=relative, abs=absolute)
 
 
 @pytest.mark.parametrize("name", NAMES)

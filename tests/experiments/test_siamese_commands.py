@@ -11,12 +11,11 @@ import torch
 import train
 from callbacks import RetrainOnEverything
 from experiments.command.configs import CONFIG_FOLDER
+from tests.experiments.arguments import LOG_MEL, SILENT
 from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.sonyc_ust import COARSE, make_sonyc_ust
 
 CONFIGS = sorted(path.name for path in CONFIG_FOLDER.glob("siamese*.yaml"))
-QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-LOG_MEL = ["--model.preprocessing.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def levels(folder: Path) -> dict[tuple[object, ...], float]:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_config_fits_and_tests(config: str, corpus: Path, in_tmp: Path) -> None:
-    arguments = [f"--config={config}", *QUIET, f"--data.root={corpus}", f"--data.cache_dir={corpus.parent / 'cache'}"]
+    arguments = [f"--config={config}", *SILENT, f"--data.root={corpus}", f"--data.cache_dir={corpus.parent / 'cache'}"]
     arguments += ["--data.batch_size=8", f"--trainer.default_root_dir={in_tmp / 'run'}"]
     arguments += [] if config == "siamese_log_mel.yaml" else LOG_MEL  # YAMNet has a test of its own; VGGish no weights
     arguments.append("--trainer.callbacks=[]")  # two tests below have them; their figures take a while
@@ -44,14 +43,14 @@ def test_every_config_fits_and_tests(config: str, corpus: Path, in_tmp: Path) ->
 
 
 def test_the_data_config_layers_over_a_model(corpus: Path, in_tmp: Path) -> None:
-    arguments = ["--config=siamese_plus.yaml", "--config=data/sonyc_ust.yaml", *QUIET, f"--data.root={corpus}"]
+    arguments = ["--config=siamese_plus.yaml", "--config=data/sonyc_ust.yaml", *SILENT, f"--data.root={corpus}"]
     cli = train.main(["fit", *arguments, *LOG_MEL, "--trainer.fast_dev_run=true", "--trainer.callbacks=[]"])
     assert cli.datamodule.pairs == "listed"
 
 
 def test_yamnet_frames_two_steps_and_embeddings(corpus: Path, in_tmp: Path) -> None:
     write_keras_release(in_tmp / "yamnet.h5")
-    arguments = ["--config=siamese.yaml", *QUIET, f"--data.root={corpus}", "--data.batch_size=8"]
+    arguments = ["--config=siamese.yaml", *SILENT, f"--data.root={corpus}", "--data.batch_size=8"]
     arguments += [f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.frames_per_clip=2"]
     fit = ["fit", *arguments, f"--trainer.default_root_dir={in_tmp / 'fit'}", "--trainer.limit_train_batches=1"]
     cli = train.main(fit)
@@ -76,7 +75,7 @@ def test_yamnet_frames_two_steps_and_embeddings(corpus: Path, in_tmp: Path) -> N
 
 
 def test_a_first_stage_compares_few_and_ranks_all(corpus: Path, in_tmp: Path) -> None:
-    arguments = ["fit", "--config=siamese_plus.yaml", *QUIET, f"--data.root={corpus}", *LOG_MEL]
+    arguments = ["fit", "--config=siamese_plus.yaml", *SILENT, f"--data.root={corpus}", *LOG_MEL]
     arguments += ["--data.batch_size=8", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
     cli = train.main([*arguments, "--model.num_candidates=3", f"--trainer.default_root_dir={in_tmp}"])
     outputs = cli.model.presence_outputs

@@ -21,6 +21,8 @@ from tests.experiments.interrupted_fit import (
     wait,
 )
 
+pytestmark = pytest.mark.processes
+
 NUM_KILLS = 6
 
 

@@ -64,6 +64,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_to_go_on_from(tmp_path: Path) 
     assert names(tmp_path) == {"last.ckpt"}
 
 
+@pytest.mark.processes
 def test_a_disk_that_is_really_full_does_too(tmp_path: Path) -> None:
     """The folder of temporary files is on another disk here, as on most clusters."""
     with small_disk(tmp_path / "disk", 200) as disk:

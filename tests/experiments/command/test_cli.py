@@ -1,5 +1,6 @@
 """The command line: config names, run folders, every shipped config, checkpoints, several processes."""
 
+import contextlib
 import csv
 import json
 import os
@@ -15,8 +16,9 @@ import yaml
 import train
 from callbacks.reports.query_scores import read_query_scores
 from experiments.command.cli import EarmarkCli
-from experiments.command.configs import CONFIG_FOLDER, ConfigNotFound
+from experiments.command.configs import CONFIG_FOLDER
 from retrieval.codes import load_coder
+from tests.experiments.arguments import SILENT
 from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
@@ -38,7 +40,8 @@ SMALL_CODES = {
     "opq.yaml": ["--model.coder.init_args.num_codewords=4", "--model.coder.init_args.num_rotations=1"],
     "rq.yaml": ["--model.coder.init_args.num_codewords=4"],
 }
-QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+LAST = "run/checkpoints/last.ckpt"
+CHECKPOINT = f"--ckpt_path={LAST}"
 # demo.yaml on 100 rendered clips, four epochs
 SMALL_DEMO = ["--config=demo.yaml", "--data.clips_per_class=10", "--data.labels_per_class=4", "--trainer.max_epochs=4",
               "--trainer.check_val_every_n_epoch=2", "--model.num_bits=8", "--data.passes_per_epoch=2"]  # fmt: skip
@@ -53,41 +56,33 @@ def results(folder: Path) -> list[dict[str, object]]:
 def finished_fit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run a small fit once; its folder has corpus, cache, checkpoint and report."""
     folder = tmp_path_factory.mktemp("fit")
-    here = Path.cwd()
-    os.chdir(folder)
-    train.main(["fit", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={folder / 'run'}"])
-    os.chdir(here)
+    with contextlib.chdir(folder):
+        demo("fit", "run")
     return folder
 
 
-def test_an_unknown_config_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigNotFound, match=r"'dnq\.yaml'.*data/esc50\.yaml.*dqn\.yaml"):
-        train.main(["fit", "--config", "dnq.yaml"])
+def demo(command: str, folder: str, *further: str) -> EarmarkCli:
+    return train.main([command, *SMALL_DEMO, *SILENT, f"--trainer.default_root_dir={folder}", *further])
 
 
-@pytest.mark.parametrize("command", [[], ["fit"]])
-def test_help_explains(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        train.main([*command, "--help"])
-    shown = capsys.readouterr().out
-    assert "--config" in shown
-    assert ("--test_after_fit" if command else "predict") in shown
+@pytest.fixture
+def beside_fit(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the folder of the finished fit."""
+    monkeypatch.chdir(finished_fit)
+    return finished_fit
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_config_fits_and_tests(config: str, in_tmp: Path) -> None:
     write_keras_release(in_tmp / "yamnet.h5")
     replica = make_esc50(in_tmp / "corpus", num_classes=5, clips_per_fold=4)
-    arguments = [f"--config={config}", *QUIET, f"--trainer.default_root_dir={in_tmp / 'run'}"]
+    arguments = [f"--config={config}", *SILENT, f"--trainer.default_root_dir={in_tmp / 'run'}"]
     if config == "demo.yaml":
         arguments += ["--data.clips_per_class=10", "--model.num_codewords=4"]
     else:
-        arguments += [
-            f"--data.root={replica}",
-            f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}",
-            "--model.num_bits=8",
-        ]
-        arguments += ["--model.num_codewords=4", "--data.batch_size=8", "--data.labels_per_class=2"]
+        arguments += [f"--data.root={replica}", f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}",
+                      "--model.num_bits=8", "--model.num_codewords=4", "--data.batch_size=8",
+                      "--data.labels_per_class=2"]  # fmt: skip
     cli = train.main(["fit", *arguments, "--trainer.fast_dev_run=true"])
     assert cli.trainer.state.finished
     rows = results(in_tmp / "run")
@@ -99,15 +94,11 @@ def test_every_config_fits_and_tests(config: str, in_tmp: Path) -> None:
 @pytest.mark.parametrize("config", VAES)
 def test_every_vae_fits_tests_and_embeds(config: str, in_tmp: Path) -> None:
     replica = make_esc50(in_tmp / "corpus", num_classes=5, clips_per_fold=4)
-    arguments = [f"--config={config}", *QUIET, f"--data.root={replica}", "--data.batch_size=8", "--model.latent_dim=3"]
+    arguments = [f"--config={config}", *SILENT, f"--data.root={replica}", "--data.batch_size=8", "--model.latent_dim=3"]
     arguments += [f"--model.{network}.init_args.channels=[4,4,4,4]" for network in ("encoder", "decoder")]
     if config == "vae.yaml":  # pictures of 256 x 256 take half a minute
-        arguments += [
-            "--model.preprocessing.frontend.num_bins=64",
-            "--model.preprocessing.frontend.num_frames=64",
-            "--data.frames_per_clip=64",
-        ]
-        arguments += ["--model.window_frames=64"]
+        arguments += [f"--model.preprocessing.frontend.num_{axis}=64" for axis in ("bins", "frames")]
+        arguments += ["--data.frames_per_clip=64", "--model.window_frames=64"]
     short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.check_val_every_n_epoch=1"]
     cli = train.main(["fit", *arguments, *short, f"--trainer.default_root_dir={in_tmp / 'fit'}"])
     assert cli.trainer.state.finished
@@ -127,7 +118,7 @@ def test_every_vae_fits_tests_and_embeds(config: str, in_tmp: Path) -> None:
 def test_every_baseline_is_fitted_kept_and_exported(config: str, in_tmp: Path) -> None:
     write_keras_release(in_tmp / "yamnet.h5")
     replica = make_esc50(in_tmp / "corpus", num_classes=5, clips_per_fold=4)
-    arguments = [f"--config=baselines/{config}", *QUIET, f"--data.root={replica}", "--model.num_bits=6",
+    arguments = [f"--config=baselines/{config}", *SILENT, f"--data.root={replica}", "--model.num_bits=6",
                  f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.labels_per_class=2",
                  *SMALL_CODES.get(config, [])]  # fmt: skip
     cli = train.main(["fit", *arguments, f"--trainer.default_root_dir={in_tmp / 'fit'}"])
@@ -165,7 +156,7 @@ def test_data_configs_layer_over_a_model(config: str, in_tmp: Path) -> None:
         make_esc50(root, num_classes=50 if config == "esc10.yaml" else 3, clips_per_fold=1)
     write_keras_release(in_tmp / "yamnet.h5")
     cli = train.main(
-        ["fit", "--config=dqn.yaml", f"--config=data/{config}", *QUIET, "--trainer.fast_dev_run=true",
+        ["fit", "--config=dqn.yaml", f"--config=data/{config}", *SILENT, "--trainer.fast_dev_run=true",
          f"--data.root={root}", *frontend, "--data.labels_per_class=2",
          "--model.num_codewords=2", "--model.num_bits=4", f"--trainer.default_root_dir={in_tmp / 'run'}"]
     )  # fmt: skip
@@ -198,61 +189,40 @@ def test_a_fit_leaves_config_checkpoint_and_report(finished_fit: Path) -> None:
     assert bool(checkpoint["state_dict"]["quantizer._is_fitted"])
 
 
-def test_a_checkpoint_gives_its_test_numbers_again(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    again = finished_fit / "again"
-    train.main(
-        ["test", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={again}", "--ckpt_path=run/checkpoints/last.ckpt"]
-    )
-    assert results(again) == results(finished_fit / "run")
+def test_a_checkpoint_gives_its_test_numbers_again(beside_fit: Path) -> None:
+    demo("test", "again", CHECKPOINT)
+    assert results(Path("again")) == results(Path("run"))
 
 
-def test_a_checkpoint_keeps_its_options_and_changes_none(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    kept = torch.load("run/checkpoints/last.ckpt", weights_only=True)["hyper_parameters"]
+def test_a_checkpoint_keeps_its_options_and_changes_none(beside_fit: Path) -> None:
+    kept = torch.load(LAST, weights_only=True)["hyper_parameters"]
     assert kept["_class_path"] == "lightning_modules.AudioDqn"
     assert kept["num_classes"] == 10  # of the data module
     assert kept["preprocessing"]["standardize"]
-    given = ["--model.quantization_weight=0.5", "--model.scoring.ties=best", "--trainer.default_root_dir=given"]
-    cli = train.main(["test", *SMALL_DEMO, *QUIET, *given, "--ckpt_path=run/checkpoints/last.ckpt"])
+    cli = demo("test", "given", "--model.quantization_weight=0.5", "--model.scoring.ties=best", CHECKPOINT)
     assert (cli.model.quantization_weight, cli.model.scoring.ties) == (0.5, "best")
 
 
-def test_the_same_seed_trains_the_same_model(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    train.main(["fit", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={finished_fit / 'repeated'}"])
-    first, second = (
-        torch.load(finished_fit / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for name in ("run", "repeated")
-    )
+def test_the_same_seed_trains_the_same_model(beside_fit: Path) -> None:
+    demo("fit", "repeated")
+    paths = (LAST, LAST.replace("run", "repeated"))
+    first, second = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_fit_goes_on_from_its_checkpoint(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    cli = train.main(
-        ["fit", *SMALL_DEMO, *QUIET, "--trainer.max_epochs=6", f"--trainer.default_root_dir={finished_fit / 'longer'}",
-         "--ckpt_path=run/checkpoints/last.ckpt"]
-    )  # fmt: skip
+def test_a_fit_goes_on_from_its_checkpoint(beside_fit: Path) -> None:
+    cli = demo("fit", "longer", "--trainer.max_epochs=6", CHECKPOINT)
     assert cli.trainer.current_epoch == 6
 
 
-def test_mixed_precision_trains(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    train.main(
-        ["fit", *SMALL_DEMO, *QUIET, "--trainer.precision=bf16-mixed", "--trainer.accelerator=cpu",
-         f"--trainer.default_root_dir={finished_fit / 'mixed'}"]
-    )  # fmt: skip
-    full, mixed = (float(str(results(finished_fit / name)[0]["mAP"])) for name in ("run", "mixed"))
+def test_mixed_precision_trains(beside_fit: Path) -> None:
+    demo("fit", "mixed", "--trainer.precision=bf16-mixed", "--trainer.accelerator=cpu")
+    full, mixed = (float(str(results(Path(name))[0]["mAP"])) for name in ("run", "mixed"))
     assert mixed == pytest.approx(full, abs=0.1)
 
 
-def test_codebooks_saved_are_those_of_the_last_weights(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    cli = train.main(
-        ["validate", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={finished_fit / 'validated'}",
-         "--ckpt_path=run/checkpoints/last.ckpt"]
-    )  # fmt: skip
+def test_codebooks_saved_are_those_of_the_last_weights(beside_fit: Path) -> None:
+    cli = demo("validate", "validated", CHECKPOINT)
     model, data = cli.model.eval(), cli.datamodule
     train_items = data.role_dataset("train")
     embeddings = model(train_items.__getitems__(range(len(train_items)))["feature"])
@@ -261,13 +231,9 @@ def test_codebooks_saved_are_those_of_the_last_weights(finished_fit: Path, monke
     assert model.quantizer.fit(embeddings).distortion > 0.9 * before
 
 
-def test_predict_writes_all_items(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished_fit)
-    train.main(
-        ["predict", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={finished_fit / 'run'}",
-         "--ckpt_path=run/checkpoints/last.ckpt"]
-    )  # fmt: skip
-    codes = finished_fit / "run" / "codes"
+def test_predict_writes_all_items(beside_fit: Path) -> None:
+    demo("predict", "run", CHECKPOINT)
+    codes = beside_fit / "run" / "codes"
     assert np.load(codes / "codes.npy").shape == (100, 2)
     assert np.load(codes / "embeddings.npy").shape == (100, 16)
     with (codes / "items.csv").open(encoding="utf-8") as file:
@@ -282,10 +248,11 @@ def run_train(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
+@pytest.mark.processes
 def test_two_processes_make_one_run(finished_fit: Path) -> None:
     # what they compute is compared with one process in test_several_processes.py
     folder = finished_fit / "ddp"
-    arguments = ["fit", *SMALL_DEMO, *QUIET[1:], "--trainer.devices=2", "--trainer.strategy=ddp"]
+    arguments = ["fit", *SMALL_DEMO, *SILENT[1:], "--trainer.devices=2", "--trainer.strategy=ddp"]
     done = run_train([*arguments, "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}"], finished_fit)
     assert done.returncode == 0, done.stderr
     assert float(str(results(folder)[0]["mAP"])) > 0.2  # ten classes: chance is about 0.1
@@ -294,16 +261,18 @@ def test_two_processes_make_one_run(finished_fit: Path) -> None:
     assert len(list((finished_fit / "cache").glob("renderedevents-*/frames.npy"))) == 1
 
 
+@pytest.mark.processes
 def test_a_missing_corpus_ends_with_one_line(in_tmp: Path) -> None:
-    done = run_train(["fit", "--config=dqn.yaml", "--data.root=nowhere", *QUIET], in_tmp)
+    done = run_train(["fit", "--config=dqn.yaml", "--data.root=nowhere", *SILENT], in_tmp)
     assert done.returncode == 1
     assert done.stderr.rstrip().splitlines()[-1].startswith("error: Expected ESC-50 in")
     assert "demo.yaml" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.processes
 def test_an_offline_run_shows_everything(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = [*SMALL_DEMO, *QUIET[1:], "--trainer.log_every_n_steps=1"]
+    shown = [*SMALL_DEMO, *SILENT[1:], "--trainer.log_every_n_steps=1"]
     done = run_train(["fit", *shown], in_tmp)
     assert done.returncode == 0, done.stderr
     (run_file,) = in_tmp.glob("runs/demo/*/wandb/offline-run-*/run-*.wandb")

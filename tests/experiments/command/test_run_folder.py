@@ -54,6 +54,7 @@ def _hold(folder: Path, held: Event, release: Event) -> None:
         release.wait(60)
 
 
+@pytest.mark.processes
 def test_a_second_run_is_refused_until_the_first_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "_LOCK_SECONDS", 0.1)
     context = multiprocessing.get_context("fork")

@@ -145,23 +145,13 @@ def test_classes_that_stand_alone_need_no_class_path() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "callbacks.CodebookRefit",
-        "callbacks.RetrievalReport",
-        "datamodules.Esc50",
-        "datamodules.Fma",
-        "datamodules.FingerprintPairs",
-        "lightning_modules.AudioDqn",
-        "lightning_modules.Vae",
-        "lightning_modules.frontends.YamNet",
-        "lightning_modules.networks.GluLstmEncoder",
-        "pytorch_lightning.Trainer",
-        "pytorch_lightning.callbacks.ModelCheckpoint",
-        "retrieval.codes.ProductQuantizer",
-        "retrieval.metrics.ScoringOptions",
-        "torch.optim.AdamW",
-        "torch.optim.lr_scheduler.OneCycleLR",
+        "callbacks.CodebookRefit", "callbacks.RetrievalReport", "datamodules.Esc50", "datamodules.Fma",
+        "datamodules.FingerprintPairs", "lightning_modules.AudioDqn", "lightning_modules.Vae",
+        "lightning_modules.frontends.YamNet", "lightning_modules.networks.GluLstmEncoder", "pytorch_lightning.Trainer",
+        "pytorch_lightning.callbacks.ModelCheckpoint", "retrieval.codes.ProductQuantizer",
+        "retrieval.metrics.ScoringOptions", "torch.optim.AdamW", "torch.optim.lr_scheduler.OneCycleLR",
     ],
-)
+)  # fmt: skip
 def test_real_classes_take_what_is_read_off_them(path: str) -> None:
     signature = read_signature(path)
     assert signature is not None
