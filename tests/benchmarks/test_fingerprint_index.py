@@ -1,12 +1,10 @@
 """The benchmark of the fingerprint index at sizes of seconds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.fingerprint_index import measure_size
 from benchmarks.fingerprint_rivals import default_hashes
@@ -17,15 +15,11 @@ from tests.retrieval.index.makers import product_quantizer
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_this_process(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     def call(search: Callable[..., object], *arguments: object) -> object:
         return search(*arguments)
 
     monkeypatch.setattr("benchmarks.fingerprint_index._in_new_process", call)
-    threads = torch.get_num_threads(), faiss.omp_get_max_threads()
-    yield
-    torch.set_num_threads(threads[0])
-    faiss.omp_set_num_threads(threads[1])
 
 
 def test_an_index_is_built_and_measured(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 """Searches that are compared are tuned to one recall, at the least effort."""
 
-from collections.abc import Iterator
-
-import faiss
 import pytest
 import torch
 
@@ -10,15 +7,7 @@ from benchmarks.fingerprint_rivals import BATCHES, compare_searches, default_has
 from benchmarks.synthetic_fingerprints import clustered_queries
 from retrieval.index import BudgetProbing, FloatRows, HashTable
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads(), faiss.omp_get_max_threads()
-    torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    yield
-    torch.set_num_threads(threads[0])
-    faiss.omp_set_num_threads(threads[1])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_searches_are_tuned_to_one_recall() -> None:

@@ -1,7 +1,7 @@
 """The search benchmark at sizes of seconds: what it measures, and what it writes."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,7 @@ from benchmarks.search_measures import compare_with_faiss, exact_nearest, run_se
 from experiments.papers.jati2020.clustered_vectors import clustered_vectors
 from retrieval.index import ExactIndex
 
-
-@pytest.fixture(autouse=True)
-def keep_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_every_index_is_measured_against_exact_search() -> None:

@@ -4,13 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.training_step import (
-    PRECISIONS,
-    Ceilings,
-    TrainingBenchmark,
-    measure_ceilings,
-    measure_device_search,
-)
+from benchmarks.training_step import PRECISIONS, Ceilings, TrainingBenchmark, measure_ceilings, measure_device_search
 from lightning_modules import Fingerprinter
 from lightning_modules.frontends import Distortion, FingerprintLogMel
 from lightning_modules.networks import FingerprintTransformer
