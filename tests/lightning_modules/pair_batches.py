@@ -1,6 +1,5 @@
 """Batches of pairs, small Siamese networks to train and to score them, and each pair compared by itself."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_modules import Siamese
-from lightning_modules.networks import PresenceNetwork
 from retrieval.metrics import LevelScoring
 from retrieval.outputs import PresenceOutputs
 from tests.lightning_modules.makers import (
     NETWORKS,
     NUM_CATEGORIES,
     NUM_FEATURES,
+    MakeNetwork,
     Rows,
     draw,
     given_features,
@@ -63,15 +62,13 @@ def load(columns: Batch, batch_size: int = 4, shuffle: bool = False) -> DataLoad
     return DataLoader(Rows(columns), batch_size=batch_size, shuffle=shuffle, generator=seeded(0), drop_last=shuffle)
 
 
-def make_siamese(
-    network: Callable[[int, int], PresenceNetwork] | str = "concatenated", learning_rate: float = 1e-2, **options: Any
-) -> Siamese:
+def make_siamese(network: MakeNetwork | str = "concatenated", **options: Any) -> Siamese:
     torch.manual_seed(0)
     model = Siamese(
         preprocessing=given_features(NUM_FEATURES),
         num_classes=NUM_CATEGORIES,
         network=NETWORKS[network] if isinstance(network, str) else network,
-        optimizer=partial(torch.optim.RMSprop, lr=learning_rate),
+        optimizer=partial(torch.optim.RMSprop, lr=1e-2),
         lr_scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
         **({"scoring": SCORING} | options),
     )

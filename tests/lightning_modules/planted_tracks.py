@@ -1,6 +1,6 @@
 """Tracks of noise bursts with queries planted in them, and small fingerprinters to find them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.lightning_modules.makers import Rows, draw, make_trainer
 # 0.25 s at 4 kHz: 25 frames
 RATE, SEGMENT, CONTEXT, OFFSET, RESPONSE = 4000, 1000, 800, 200, 300
 HOP = 400
-NUM_TRACKS, TRACK_SAMPLES = 3, 6000
+NUM_TRACKS, TRACK_SAMPLES, NUM_QUERIES = 3, 6000, 8
 CONDITIONS = ["noise 0 dB", "noise+reverb 20 dB"]
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -32,10 +32,10 @@ def rooms(num_rows: int) -> Tensor:
 class PlantedTracks(pl.LightningDataModule):
     """Tracks of noise bursts; queries start on the database's grid, some of them said to repeat."""
 
-    def __init__(self, conditions: Sequence[str] = CONDITIONS, num_queries: int = 8) -> None:
+    conditions = CONDITIONS
+
+    def __init__(self) -> None:
         super().__init__()
-        self.conditions = list(conditions)
-        self.num_queries = num_queries
         envelope = draw(NUM_TRACKS, TRACK_SAMPLES // 200, seed=1).exp().repeat_interleave(200, dim=1)
         self.tracks = 0.02 * draw(NUM_TRACKS, TRACK_SAMPLES, seed=2) * envelope
 
@@ -54,16 +54,15 @@ class PlantedTracks(pl.LightningDataModule):
         }
 
     def query_columns(self) -> dict[str, Tensor]:
-        size = self.num_queries
-        number = torch.arange(size)
+        number = torch.arange(NUM_QUERIES)
         track, start = number % NUM_TRACKS, HOP * (number % 11)
         cuts = [self.cut(int(t), int(s) - CONTEXT, CONTEXT + SEGMENT) for t, s in zip(track, start, strict=True)]
         return {
             "waveform": torch.stack(cuts),
-            "noise": draw(size, SEGMENT, seed=5),
-            "room": rooms(size),
-            "snr_db": torch.full((size,), 40.0),
-            "has_noise": torch.ones(size, dtype=torch.bool),
+            "noise": draw(NUM_QUERIES, SEGMENT, seed=5),
+            "room": rooms(NUM_QUERIES),
+            "snr_db": torch.full((NUM_QUERIES,), 40.0),
+            "has_noise": torch.ones(NUM_QUERIES, dtype=torch.bool),
             "has_room": number % 2 == 1,
             "condition": number % 2,
             "track": track,
@@ -99,6 +98,12 @@ ENCODER = partial(FingerprintTransformer, patch_frames=5, token_dim=16, num_laye
 PROJECTION = partial(HashProjection, hidden_dims=(16,))
 
 
+def small_parts() -> tuple[Preprocessing, Distortion]:
+    """Return what hears a segment, and what distorts it."""
+    frontend = FingerprintLogMel(RATE, num_mels=16, num_frames=25, window_samples=256, hop_samples=40)
+    return Preprocessing(frontend), Distortion(RATE, SEGMENT / RATE, CONTEXT / RATE, OFFSET / RATE)
+
+
 def make(
     encoder: Callable[[int, int, int], nn.Module] = ENCODER,
     projection: Callable[[int, int], nn.Module] | None = PROJECTION,
@@ -108,10 +113,7 @@ def make(
     torch.manual_seed(0)
     options = {"fingerprint_dim": 16, "num_bits": 4} | options
     return Fingerprinter(
-        preprocessing=Preprocessing(
-            FingerprintLogMel(RATE, num_mels=16, num_frames=25, window_samples=256, hop_samples=40)
-        ),
-        distortion=Distortion(RATE, SEGMENT / RATE, CONTEXT / RATE, OFFSET / RATE),
+        *small_parts(),
         encoder=encoder,
         optimizer=partial(torch.optim.Adam, lr=3e-3) if learns else None,
         lr_scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0) if learns else None,
@@ -124,7 +126,7 @@ def unlearned() -> Fingerprinter:
     return make(PooledLogMel, None, learns=False, fingerprint_dim=80)
 
 
-def fit(model: Fingerprinter, max_epochs: int = 1, **options: Any) -> dict[str, float]:
-    running = make_trainer(max_epochs, limit_val_batches=0, **options)
+def fit(model: Fingerprinter, max_epochs: int = 1) -> dict[str, float]:
+    running = make_trainer(max_epochs, limit_val_batches=0)
     running.fit(model, datamodule=PlantedTracks())
     return {name: float(value) for name, value in running.callback_metrics.items()}

@@ -1,63 +1,18 @@
 """A hash that is fitted without gradients: fitted once, scored as others are, restored."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from callbacks import FinalCheckpoint
 from lightning_modules import FittedHash
 from lightning_modules.code_scoring import score_codes
 from retrieval.codes import BalancedResidualHash, BucketHash, Coder, MedianPcaSignHash, ProductQuantizer
 from retrieval.metrics import bucket_counts, bucket_entropy
-from tests.lightning_modules.makers import draw
-
-DIM, NUM_ITEMS = 8, 400
-
-
-def unit(num_items: int, seed: int) -> Tensor:
-    return torch.nn.functional.normalize(draw(num_items, DIM, seed=seed), dim=1)
-
-
-class Prints(pl.LightningDataModule):
-    """Fingerprints of one track, and noisy queries for some of them."""
-
-    conditions = ("noise 10 dB",)
-    num_asked = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        items, asked = unit(NUM_ITEMS, 0), torch.arange(0, NUM_ITEMS, 8)
-        noisy = torch.nn.functional.normalize(items[asked] + 0.3 * unit(len(asked), 1), dim=1)
-        self.items = self._columns(items, torch.arange(NUM_ITEMS))
-        self.queries = self._columns(noisy, asked)
-
-    def training_fingerprints(self) -> Tensor:
-        self.num_asked += 1
-        return self.items["fingerprint"]
-
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return self._loader({"fingerprint": unit(8, 2), "distorted": unit(8, 3)})
-
-    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        return [self._loader(self.queries), self._loader(self.items)]
-
-    @staticmethod
-    def _columns(fingerprint: Tensor, places: Tensor) -> dict[str, Tensor]:
-        size = len(places)
-        return {
-            "fingerprint": fingerprint, "track": torch.zeros(size, dtype=torch.int64),
-            "start_seconds": places.double(), "item_index": torch.arange(size),
-            "condition": torch.zeros(size, dtype=torch.int64), "is_repeated": torch.zeros(size, dtype=torch.bool),
-        }  # fmt: skip
-
-    @staticmethod
-    def _loader(columns: Mapping[str, Tensor]) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader([dict(columns)], batch_size=None)  # type: ignore[arg-type]
+from tests.lightning_modules.planted_pairs import DIM, NUM_ITEMS, Pairs
 
 
 def make(coder: Callable[[int, int], Coder] = BalancedResidualHash, num_bits: int = 4) -> FittedHash:
@@ -73,7 +28,7 @@ def make_trainer(folder: Path) -> pl.Trainer:
 
 @pytest.mark.parametrize("coder", [BalancedResidualHash, MedianPcaSignHash])
 def test_a_fit_is_scored_kept_and_not_done_again(coder: type[Coder], tmp_path: Path) -> None:
-    model, data, trainer = make(coder), Prints(), make_trainer(tmp_path)
+    model, data, trainer = make(coder), Pairs(), make_trainer(tmp_path)
     trainer.fit(model, datamodule=data)
     assert data.num_asked == 1
     trainer.test(model, datamodule=data, verbose=False)
@@ -90,7 +45,7 @@ def test_a_fit_is_scored_kept_and_not_done_again(coder: type[Coder], tmp_path: P
 
 
 def test_what_a_search_evaluates_is_counted_bucket_by_bucket() -> None:
-    data = Prints()
+    data = Pairs()
     coder = BalancedResidualHash(DIM, 4)
     coder.fit(data.items["fingerprint"])
     scores = score_codes(data.queries, data.items, coder, torch.ones(len(data.queries["track"]), dtype=torch.bool))
@@ -98,7 +53,7 @@ def test_what_a_search_evaluates_is_counted_bucket_by_bucket() -> None:
     items, queries = data.items["fingerprint"], data.queries["fingerprint"]
     buckets = coder.probe(items, 1)[:, 0]
     wanted = (queries @ items.T).argmax(dim=1)
-    is_hit = data.items["start_seconds"][wanted] == data.queries["start_seconds"]
+    is_hit = wanted == data.queries["item_index"]
     counts = []
     for query, item in zip(queries[is_hit], wanted[is_hit], strict=True):
         visited = coder.probe(query[None], 16)[0].tolist()

@@ -1,57 +1,21 @@
-"""FlowHash on planted pairs: its two stages, centring, resuming, and what it logs.
-
-The pairs are clusters with a distorted copy each, so that what is learned can be told from chance.
-"""
+"""FlowHash on planted pairs: its two stages, centring, and what it logs."""
 
 import math
 from functools import partial
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from lightning_modules import FlowHash
 from lightning_modules.code_scoring import score_codes
 from lightning_modules.losses import ContrastProjectionLoss, ProjectionLoss, TripletProjectionLoss, bit_cross_entropy
 from lightning_modules.networks import BalancedFlow, HashProjection
-from tests.lightning_modules.makers import Rows, draw, make_trainer
+from tests.lightning_modules.makers import make_trainer
+from tests.lightning_modules.planted_pairs import BITS, DIM, Pairs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-DIM, BITS, NUM_ITEMS, NUM_QUERIES = 8, 4, 256, 40
-
-
-class Pairs(pl.LightningDataModule):
-    """Fingerprints on the sphere; a query is an item with noise, at its place."""
-
-    conditions = ("noise 0 dB", "noise 10 dB")
-
-    def __init__(self) -> None:
-        super().__init__()
-        fingerprint = nn.functional.normalize(draw(NUM_ITEMS, DIM), dim=1)
-        distorted = nn.functional.normalize(fingerprint + 0.1 * draw(NUM_ITEMS, DIM, seed=1), dim=1)
-        index = torch.arange(NUM_ITEMS)
-        place = {"item_index": index, "track": index // 64, "start_seconds": (index % 64).double()}
-        self.train_rows = {"fingerprint": fingerprint, "distorted": distorted, "item_index": index}
-        none = {"condition": index * 0 - 1, "is_repeated": index < 0}
-        self.items = {"fingerprint": fingerprint, **place, **none}
-        self.queries = {name: column[:NUM_QUERIES] for name, column in self.items.items()}
-        self.queries |= {"fingerprint": distorted[:NUM_QUERIES], "condition": index[:NUM_QUERIES] % 2}
-
-    def training_fingerprints(self) -> Tensor:
-        return self.train_rows["fingerprint"]
-
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(Rows(self.train_rows), batch_size=128)
-
-    def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        return [DataLoader(Rows(columns), batch_size=100) for columns in (self.queries, self.items)]
-
-    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        return self.val_dataloader()
 
 
 def make_model(

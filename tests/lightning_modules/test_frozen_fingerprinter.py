@@ -1,60 +1,24 @@
 """The frozen fingerprinter: what it computes, that it does not learn, and what it says where nothing is trained."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from lightning_modules import Fingerprinter, FingerprinterProjection, FrozenFingerprinter
-from lightning_modules.frontends.base import FrontEnd
-from lightning_modules.frontends.distortion import Distortion
 from lightning_modules.frontends.pretrained.release import WeightsMissing
-from lightning_modules.networks import HashProjection
-from lightning_modules.preprocessing import Preprocessing
 from tests.lightning_modules.makers import draw, make_trainer, seeded
+from tests.lightning_modules.planted_tracks import CONTEXT, ENCODER, OFFSET, PROJECTION, SEGMENT, small_parts
 
-RATE, DIM, BITS = 400, 6, 4
-SEGMENT, CONTEXT, OFFSET = 400, 200, 20
-
-
-class Frames(FrontEnd):
-    """Cuts waveforms into frames of 40 samples."""
-
-    sample_rate_hz = RATE
-    frame_dim = 40
-
-    def frames(self, waveform: Tensor) -> Tensor:
-        frames: Tensor = waveform.unflatten(1, (-1, 40))
-        return frames
-
-    def settings(self) -> dict[str, object]:
-        return {}
-
-
-class Encoder(nn.Module):
-    """A linear map of all frames, of unit length."""
-
-    def __init__(self, num_bands: int, num_frames: int, fingerprint_dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(num_bands * num_frames, fingerprint_dim)
-
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        linear: Tensor = self.linear(spectrogram.flatten(1))
-        return nn.functional.normalize(linear, dim=1)
+DIM, BITS = 6, 4
 
 
 class Restorable(Fingerprinter):
     """A fingerprinter whose checkpoint needs no arguments to be loaded with."""
 
     def __init__(self, has_projection: bool = True) -> None:
-        projection: Callable[[int, int], nn.Module] | None = partial(HashProjection, hidden_dims=(8,))
-        super().__init__(
-            Preprocessing(Frames()), Distortion(RATE, 1.0, 0.5, 0.05), Encoder,
-            projection=projection if has_projection else None, fingerprint_dim=DIM, num_bits=BITS,
-        )  # fmt: skip
+        projection = PROJECTION if has_projection else None
+        super().__init__(*small_parts(), ENCODER, projection=projection, fingerprint_dim=DIM, num_bits=BITS)
         described = {"_class_path": f"{__name__}.Restorable", "has_projection": has_projection}
         self.save_hyperparameters(described)
 

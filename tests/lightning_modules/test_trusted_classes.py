@@ -62,6 +62,8 @@ def test_a_strangers_class_is_refused_at_any_depth(name: str, place: str) -> Non
     assert "set EARMARK_TRUSTED_PACKAGES=" in str(caught.value)
 
 
+# jsonargparse asks a process where stubs of types are
+@pytest.mark.processes
 @pytest.mark.filterwarnings(
     "ignore:(?s).*is not allowed, denied by the"
 )  # what a later jsonargparse will refuse itself
@@ -77,6 +79,7 @@ def test_functions_that_a_parser_has_put_in_are_seen_too() -> None:
         refuse_untrusted({"lr_lambda": subprocess.call}, "strange.yaml")
 
 
+@pytest.mark.processes
 def test_ours_torchs_and_the_users_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     section = holder(network={"class_path": "torch.nn.Linear"}, part={"class_path": "Identity"})
     made = make_trusted(nn.Module, "model", section, "config.yaml")

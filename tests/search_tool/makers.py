@@ -43,3 +43,10 @@ def info(capsys: pytest.CaptureFixture[str], index: str) -> dict[str, Any]:
     assert search.main(["info", "--index", index, "--json", "--names"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return what is said of a command that can't be carried out."""
+    capsys.readouterr()
+    assert search.main(arguments) == 1
+    return capsys.readouterr().err

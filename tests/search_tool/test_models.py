@@ -14,10 +14,11 @@ from lightning_modules import AudioDqn, FlowHash
 from lightning_modules.checkpoints import RestorableModule
 from lightning_modules.trusted_classes import make_trusted
 from retrieval.codes import ProductQuantizer
-from tests.search_tool.makers import RATE_HZ, info, music, query, write_folder, write_music
+from tests.search_tool.makers import RATE_HZ, info, music, query, refusal, write_folder, write_music
 
 NUM_FILES, DIM = 6, 16
 FINGERPRINTER, HASH = "checkpoints/small/1/last.ckpt", "checkpoints/plus/2/last.ckpt"
+INDEX_MUSIC = ("index", "music", "--index", "index", "--calibrate=0")
 DQN = "sounds-run/checkpoints/last.ckpt"
 
 
@@ -63,7 +64,7 @@ def finds_the_clip(capsys: pytest.CaptureFixture[str], tolerance: float = 1e-6) 
 
 
 def index_music(*arguments: str) -> int:
-    return search.main(["index", "music", "--index", "index", "--calibrate=0", *arguments])
+    return search.main([*INDEX_MUSIC, *arguments])
 
 
 def test_a_checkpoint_is_remembered_and_recognised(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,19 +72,16 @@ def test_a_checkpoint_is_remembered_and_recognised(here: Path, capsys: pytest.Ca
     assert index_music(*options) == 0
     assert finds_the_clip(capsys)
     Path(FINGERPRINTER).rename(here / "moved.ckpt")
-    assert search.main(["info", "--index", "index"]) == 1
-    assert "name its new place with --fingerprinter PATH" in capsys.readouterr().err
+    assert "name its new place with --fingerprinter PATH" in refusal(capsys, "info", "--index", "index")
     assert search.main(["info", "--index", "index", "--fingerprinter", "moved.ckpt"]) == 0
     assert finds_the_clip(capsys)
     write_fingerprinter(here / "moved.ckpt", seed=1)
-    assert search.main(["query", "clip.wav", "--index", "index"]) == 1
-    assert "found another at" in capsys.readouterr().err
+    assert "found another at" in refusal(capsys, "query", "clip.wav", "--index", "index")
 
 
 def test_fingerprints_can_be_quantized(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--fingerprinter", FINGERPRINTER, "--num_bits=4", "--storage=product")
-    assert index_music(*options) == 1
-    assert "needs at least 256 vectors" in capsys.readouterr().err
+    assert "needs at least 256 vectors" in refusal(capsys, *INDEX_MUSIC, *options)
     assert index_music(*options, "--hop_seconds=0.05") == 0
     assert finds_the_clip(capsys, tolerance=0.051)
 
@@ -107,14 +105,14 @@ def test_a_flow_hash_brings_its_fingerprinter(here: Path, capsys: pytest.Capture
     found = info(capsys, "index")
     assert (found["hash"], found["bits"], found["dimensions"]) == ("flow", 5, DIM)
     assert found["fingerprinter"] == str(here / FINGERPRINTER)
-    assert search.main(["index", "music", "--index", "other", "--hash", HASH, "--fingerprinter=pooled"]) == 1
-    assert "Name the fingerprinter that it was trained on" in capsys.readouterr().err
+    assert "Name the fingerprinter that it was trained on" in refusal(
+        capsys, "index", "music", "--index", "other", "--hash", HASH, "--fingerprinter=pooled"
+    )
 
 
 def test_a_hash_is_no_fingerprinter(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_hash(here)
-    assert index_music("--fingerprinter", HASH) == 1
-    assert "expected a checkpoint of a fingerprinter" in capsys.readouterr().err
+    assert "expected a checkpoint of a fingerprinter" in refusal(capsys, *INDEX_MUSIC, "--fingerprinter", HASH)
 
 
 def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,23 +148,23 @@ def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[s
     found = info(capsys, "sounds")
     assert (found["clips"], found["bits"]) == (NUM_FILES + 1, 16)
     assert sorted(found["names"]) == sorted(["again.wav", *(f"{n}.wav" for n in range(NUM_FILES))])
-    assert search.main(["query", "clip.wav", "--index", "sounds", "--hash=pca_median"]) == 1
-    assert "Use --model" in capsys.readouterr().err
+    assert "Use --model" in refusal(capsys, "query", "clip.wav", "--index", "sounds", "--hash=pca_median")
     write_checkpoint(here / DQN, section)
-    assert search.main(["query", "clip.wav", "--index", "sounds"]) == 1
-    assert "found another at" in capsys.readouterr().err
-    assert search.main(["index", "music", "--index", "others", "--model", DQN]) == 1
-    assert "expected a fitted code, found none" in capsys.readouterr().err
-    assert search.main(["index", "music", "--index", "others", "--model", FINGERPRINTER]) == 1
-    assert "expected a model that searches by codes" in capsys.readouterr().err
+    assert "found another at" in refusal(capsys, "query", "clip.wav", "--index", "sounds")
+    assert "expected a fitted code, found none" in refusal(
+        capsys, "index", "music", "--index", "others", "--model", DQN
+    )
+    assert "expected a model that searches by codes" in refusal(
+        capsys, "index", "music", "--index", "others", "--model", FINGERPRINTER
+    )
 
 
 def test_a_checkpoint_of_an_earlier_layout_gets_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = torch.load(here / FINGERPRINTER, weights_only=True)
     content["hyper_parameters"]["frontend"] = content["hyper_parameters"].pop("preprocessing")["frontend"]
     torch.save(content, here / FINGERPRINTER)
-    assert index_music("--fingerprinter", FINGERPRINTER) == 1
-    assert "found one of an earlier layout" in capsys.readouterr().err
+    assert "found one of an earlier layout" in refusal(capsys, *INDEX_MUSIC, "--fingerprinter", FINGERPRINTER)
     torch.save({"state_dict": content["state_dict"]}, here / DQN.replace("sounds-run/", ""))
-    assert search.main(["index", "music", "--index", "sounds", "--model", DQN.replace("sounds-run/", "")]) == 1
-    assert "found one of an earlier layout" in capsys.readouterr().err
+    assert "found one of an earlier layout" in refusal(
+        capsys, "index", "music", "--index", "sounds", "--model", DQN.replace("sounds-run/", "")
+    )

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from datamodules import RenderedEvents
 from experiments.command.configs import find_config
@@ -127,10 +126,7 @@ def test_each_chi_square_follows_from_its_table(label_set: str, metric: str) -> 
     both, only_vae, only_yamnet, neither = printed.table
     assert both + only_vae + only_yamnet + neither == 2000
     test = mcnemar_of_table(ContingencyTable(both, only_vae, only_yamnet, neither), "corrected")
-    foreign = statsmodels_mcnemar([[both, only_vae], [only_yamnet, neither]], exact=False, correction=True)
     assert test.statistic == pytest.approx(printed.chi_square, abs=0.0005)
-    assert test.statistic == pytest.approx(foreign.statistic, rel=1e-12)
-    assert test.p_value == pytest.approx(foreign.pvalue, abs=1e-12)
     assert test.p_value < 0.0005  # "p = 0.000"
 
 
