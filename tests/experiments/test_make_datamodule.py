@@ -41,7 +41,8 @@ def parsed_by_train(arguments: list[str], folder: Path, capsys: pytest.CaptureFi
     "arguments",
     [
         [],
-        ["--data.root", "there", "--data.name", "a copy of 10 %"],
+        ["--data.root", "a b", "--data.name", "a copy of 10 %"],
+        ["--data.root=a b", "--data.name=x=y"],
         ["--data.root=there", "--data.name=X", "--data.fold", "3", "--data.labels_per_class=null"],
         ["--trainer.max_epochs", "7", "--data.frames_per_clip", "20", "--model.latent_dim=3"],
         ["--data.train_on=database", "--seed_everything=3"],
@@ -60,12 +61,6 @@ def test_options_are_those_that_train_takes(
     for name in OPTIONS:
         own = getattr(data, name)
         assert own == init_args[name], name
-
-
-def test_two_arguments_are_as_good_as_one(in_tmp: Path) -> None:
-    for given in (["--data.root", "a b", "--data.name", "x=y"], ["--data.root=a b", "--data.name=x=y"]):
-        data = made(given)
-        assert (data.root, data.name) == ("a b", "x=y")
 
 
 def test_preprocessing_is_that_of_the_command_line(in_tmp: Path) -> None:

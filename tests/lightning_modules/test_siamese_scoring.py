@@ -122,12 +122,6 @@ def test_swapping_is_left_out_where_it_is_not_asked_for() -> None:
     assert "val/swap_level_change" not in run(make_siamese(), "val")
 
 
-@pytest.mark.parametrize("pairs_per_batch", [1, 4, 100])
-def test_pairs_compared_together_are_irrelevant(pairs_per_batch: int) -> None:
-    whole, parts = make_siamese(), make_siamese(pairs_per_batch=pairs_per_batch)
-    assert run(parts) == pytest.approx(run(whole), abs=1e-5)
-
-
 @pytest.mark.parametrize("num_candidates", [1, 4])
 def test_candidates_are_compared_and_ranked_first(num_candidates: int) -> None:
     whole, model = make_siamese(), make_siamese(num_candidates=num_candidates)

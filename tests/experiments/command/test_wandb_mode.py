@@ -15,19 +15,9 @@ from experiments.command.wandb_mode import wandb_mode
 NOBODY = "http://127.0.0.1:9"  # the discard service; nobody listens
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """Answers, if only that there is nothing."""
-
-    def do_GET(self) -> None:
-        self.send_error(404)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Stay silent."""
-
-
 @pytest.fixture
 def server() -> Iterator[str]:
-    made = HTTPServer(("127.0.0.1", 0), Refusing)
+    made = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # answers, if only that it knows no method
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{made.server_port}"

@@ -60,15 +60,6 @@ def test_class_accuracies_by_hand() -> None:
     assert class_accuracies(scores, CORPUS.class_names["subclasses"]) == {"dog": 0.75, "cow": 0.0, "rain": 0.5}
 
 
-def test_class_accuracies_of_superclasses() -> None:
-    truth = torch.from_numpy(CORPUS.label_sets["superclasses"])
-    item_ids = torch.tensor([0, 0, 0, 6, 0, 0, 6, 0])[:, None]
-    scores = neighbour_scores(item_ids, truth, truth, torch.zeros(8, 8, dtype=torch.bool), (1,))
-    assert class_accuracies(scores, CORPUS.class_names["superclasses"]) == pytest.approx(
-        {"animals": 5 / 6, "exterior": 0.5}
-    )
-
-
 def test_the_mean_of_class_accuracies_is_macro_recall() -> None:
     scores = predicted([0, 1, 2, 0, 1, 2, 2, 0])
     shares = class_accuracies(scores, CORPUS.class_names["subclasses"]).values()

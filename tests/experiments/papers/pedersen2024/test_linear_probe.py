@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -151,20 +152,18 @@ def test_equal_masks_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unchecked_types")
 def test_refuses_what_it_cannot_do() -> None:
     features = draw_separable()
-    with pytest.raises(ValueError, match="classifiers among logistic, svm; got tree"):
-        linear_accuracy(lambda fold: features, LABELS, FOLDS, "tree")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="two folds or more"):
-        linear_accuracy(lambda fold: features, LABELS, np.ones_like(FOLDS), "svm")
-    with pytest.raises(ValueError, match="got 199 labels and 200 clips"):
-        threshold_sweep(features, {"four": LABELS[1:]}, FOLDS)
-    with pytest.raises(ValueError, match="num_components must be at least 1"):
-        linear_accuracy(lambda fold: features, LABELS, FOLDS, "svm", num_components=0)
-    with pytest.raises(ValueError, match=r"test folds among \[1, 2, 3, 4, 5\]; got \[6\]"):
-        linear_accuracy(lambda fold: features, LABELS, FOLDS, "svm", test_folds=[6])
-    with pytest.raises(ValueError, match="got 199 rows"):
-        linear_accuracy(lambda fold: features[1:], LABELS, FOLDS, "svm")
-    with pytest.raises(ValueError, match="never negative"):
-        threshold_sweep(features, {"four": LABELS}, FOLDS, thresholds=[-1.0])
+    probe, sweep = partial(linear_accuracy, lambda fold: features, LABELS), partial(threshold_sweep, features)
+    for message, refused in (
+        ("classifiers among logistic, svm; got tree", partial(probe, FOLDS, "tree")),
+        ("two folds or more", partial(probe, np.ones_like(FOLDS), "svm")),
+        ("num_components must be at least 1", partial(probe, FOLDS, "svm", num_components=0)),
+        (r"test folds among \[1, 2, 3, 4, 5\]; got \[6\]", partial(probe, FOLDS, "svm", test_folds=[6])),
+        ("got 199 rows", partial(linear_accuracy, lambda fold: features[1:], LABELS, FOLDS, "svm")),
+        ("got 199 labels and 200 clips", partial(sweep, {"four": LABELS[1:]}, FOLDS)),
+        ("never negative", partial(sweep, {"four": LABELS}, FOLDS, thresholds=[-1.0])),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
     features[7, 7] = np.nan
     with pytest.raises(ValueError, match="1 with NaN"):
         threshold_sweep(features, {"four": LABELS}, FOLDS)
