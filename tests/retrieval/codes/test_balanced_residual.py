@@ -5,13 +5,11 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import BalancedResidualHash, BucketHash, CrossPolytopeHash, bucket_bits, bucket_codes
-from tests.retrieval.codes.makers import clusters, draw
+from tests.retrieval.codes.makers import clusters, draw, fitted_on
 
 
 def fitted(num_bits: int, num_rounds: int = 12, num_items: int = 4000, dim: int = 6) -> BalancedResidualHash:
-    coder = BalancedResidualHash(dim, num_bits, 8, 10, num_rounds).double()
-    coder.fit(uneven(num_items, dim))
-    return coder
+    return fitted_on(uneven(num_items, dim), BalancedResidualHash(dim, num_bits, 8, 10, num_rounds))
 
 
 def uneven(num_items: int, dim: int) -> Tensor:
@@ -76,15 +74,13 @@ def test_prices_give_every_bucket_its_share() -> None:
 
 def test_noise_moves_fewer_vectors_to_other_buckets_than_signs_do() -> None:
     vectors, _ = clusters(64, 60, 16, 0.05)
-    coder = BalancedResidualHash(16, 6)
-    coder.fit(vectors.float())
+    coder = fitted_on(vectors.float(), BalancedResidualHash(16, 6))
     noisy = (vectors + 0.2 * draw(*vectors.shape, seed=3)).float()
     assert bool((coder.encode(vectors.float()) == coder.encode(noisy)).all(dim=1).float().mean() > 0.9)
 
 
 def test_a_polytope_costs_its_vertices_in_the_order_that_it_probes() -> None:
-    coder = CrossPolytopeHash(4, 6).double()
-    coder.fit(draw(100, 4))
+    coder = fitted_on(draw(100, 4), CrossPolytopeHash(4, 6))
     vectors = draw(10, 4, seed=1)
     costs = every_cost(coder, vectors)
     found = coder.probe(vectors, 64)

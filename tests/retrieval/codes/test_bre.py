@@ -8,15 +8,13 @@ import torch
 
 from retrieval.codes import BinaryReconstructiveEmbedding
 from retrieval.codes.bre import _best_weight, _sums_over_earlier
-from tests.retrieval.codes.makers import clusters, draw
+from tests.retrieval.codes.makers import clusters, draw, fitted_on
 
 
 def fitted(
     vectors: torch.Tensor, num_sweeps: int = 2, num_bits: int = 8, seed: int = 0
 ) -> BinaryReconstructiveEmbedding:
-    coder = BinaryReconstructiveEmbedding(vectors.shape[1], num_bits, 500, 10, num_sweeps, seed).double()
-    coder.fit(vectors)
-    return coder
+    return fitted_on(vectors, BinaryReconstructiveEmbedding(vectors.shape[1], num_bits, 500, 10, num_sweeps, seed))
 
 
 def quadratic(weight: float, rest: np.ndarray, slope: np.ndarray, coupling: np.ndarray) -> float:

@@ -1,19 +1,19 @@
 """Laws of kernelized hashing, against the formula written out."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from retrieval.codes import KernelizedHash
-from tests.retrieval.codes.makers import draw
+from tests.retrieval.codes.makers import draw, fitted_on
 
 
 def fitted(num_bits: int = 12, num_landmarks: int = 30, num_summed: int = 6) -> tuple[KernelizedHash, Tensor]:
     vectors = draw(250, 5)
-    coder = KernelizedHash(5, num_bits, num_landmarks, num_summed, seed=1).double()
-    coder.fit(vectors)
-    return coder, vectors
+    return fitted_on(vectors, KernelizedHash(5, num_bits, num_landmarks, num_summed, seed=1)), vectors
 
 
 def gaussian(coder: KernelizedHash, left: np.ndarray, right: np.ndarray) -> float:
@@ -31,9 +31,7 @@ def centred_kernel(coder: KernelizedHash) -> np.ndarray:
 def test_bandwidth_is_the_mean_distance_between_landmarks() -> None:
     coder, _ = fitted()
     landmarks = coder.landmarks.numpy()
-    distances = [
-        np.linalg.norm(landmarks[one] - landmarks[other]) for one in range(30) for other in range(30) if one < other
-    ]
+    distances = [np.linalg.norm(one - other) for one, other in itertools.combinations(landmarks, 2)]
     assert float(coder.bandwidth) == pytest.approx(np.mean(distances), rel=1e-10)
 
 
@@ -82,10 +80,8 @@ def test_bits_are_roughly_balanced_and_uncorrelated() -> None:
 
 
 def test_shifts_and_scales_change_no_code() -> None:
-    vectors, here = draw(250, 5), KernelizedHash(5, 16, 30, 6).double()
-    there = KernelizedHash(5, 16, 30, 6).double()
-    here.fit(vectors)
-    there.fit(8 * vectors)
+    vectors = draw(250, 5)
+    here, there = (fitted_on(scale * vectors, KernelizedHash(5, 16, 30, 6)) for scale in (1, 8))
     assert torch.equal(here.encode(vectors), there.encode(8 * vectors))
     there.fit(8 * vectors + 3)
     assert float(there.bandwidth) == pytest.approx(8 * float(here.bandwidth), rel=1e-5)

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import OptimizedProductQuantizer, ProductQuantizer
-from tests.retrieval.codes.makers import draw, rotation
+from tests.retrieval.codes.makers import draw, fitted_on, rotation
 
 
 def fitted(vectors: Tensor, num_rotations: int = 5, num_bits: int = 6, seed: int = 0) -> OptimizedProductQuantizer:
-    quantizer = OptimizedProductQuantizer(vectors.shape[1], num_bits, 8, num_rotations, 10, seed=seed).double()
-    quantizer.fit(vectors)
-    return quantizer
+    return fitted_on(vectors, OptimizedProductQuantizer(vectors.shape[1], num_bits, 8, num_rotations, 10, seed=seed))
 
 
 def correlated(num_items: int = 300, dim: int = 6, seed: int = 0) -> Tensor:

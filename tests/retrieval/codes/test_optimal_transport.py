@@ -10,13 +10,11 @@ from torch import Tensor
 from retrieval.codes import OptimalTransportHash, RandomHyperplaneHash, bucket_bits, bucket_codes
 from retrieval.index import BudgetProbing
 from retrieval.metrics import bucket_counts, bucket_entropy
-from tests.retrieval.codes.makers import clusters, draw
+from tests.retrieval.codes.makers import clusters, draw, fitted_on
 
 
 def fitted(num_bits: int = 6, num_steps: int = 3, **options: Any) -> OptimalTransportHash:
-    coder = OptimalTransportHash(8, num_bits, 16, num_steps, 128, **options).double()
-    coder.fit(draw(300, 8))
-    return coder
+    return fitted_on(draw(300, 8), OptimalTransportHash(8, num_bits, 16, num_steps, 128, **options))
 
 
 def corners(num_bits: int) -> Tensor:
@@ -84,8 +82,8 @@ def test_pairs_teach_what_distortion_leaves_alone() -> None:
 
 
 def test_each_vector_is_its_own_pair_where_there_are_none() -> None:
-    vectors, one, other = draw(300, 8), *(OptimalTransportHash(8, 4, 16, 3) for _ in range(2))
-    one.fit(vectors)
+    vectors, other = draw(300, 8), OptimalTransportHash(8, 4, 16, 3).double()
+    one = fitted_on(vectors, OptimalTransportHash(8, 4, 16, 3))
     other.fit_pairs(vectors, vectors)
     assert all(torch.equal(one.state_dict()[name], tensor) for name, tensor in other.state_dict().items())
 

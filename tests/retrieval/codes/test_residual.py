@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import ResidualQuantizer
-from tests.retrieval.codes.makers import draw
+from tests.retrieval.codes.makers import draw, fitted_on
 
 
 def fitted(num_books: int = 3, beam_size: int = 5, num_codewords: int = 8, dim: int = 6) -> ResidualQuantizer:
     num_bits = num_books * (num_codewords.bit_length() - 1)
-    quantizer = ResidualQuantizer(dim, num_bits, num_codewords, beam_size, 10).double()
-    quantizer.fit(draw(300, dim))
-    return quantizer
+    return fitted_on(draw(300, dim), ResidualQuantizer(dim, num_bits, num_codewords, beam_size, 10))
 
 
 def greedy(quantizer: ResidualQuantizer, vectors: Tensor) -> Tensor:

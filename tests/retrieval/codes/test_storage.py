@@ -12,7 +12,7 @@ from torch import Tensor
 from retrieval.codes import CoderFileError, PcaSignHash, StraightThroughProductQuantizer, load_coder, save_coder
 from storage.errors import FileNotWritten
 from tests.faults import limited_file_size
-from tests.retrieval.codes.makers import CODERS, draw, fitted, make
+from tests.retrieval.codes.makers import CODERS, draw, fitted, fitted_on, make
 
 each_coder = pytest.mark.parametrize("name", CODERS)
 
@@ -31,14 +31,16 @@ def written(tmp_path: Path) -> Path:
 
 
 @each_coder
-def test_a_written_coder_returns_with_options_state_and_codes(name: str, tmp_path: Path) -> None:
-    coder, path, vectors = make(name, seed=3), tmp_path / "new" / "folder" / "coder.safetensors", draw(50, 8, seed=1)
-    coder.fit(draw(300, 8))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_written_coder_returns_with_options_state_and_codes(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    path, vectors = tmp_path / "new" / "folder" / "coder.safetensors", draw(50, 8, seed=1)
+    coder = fitted_on(draw(300, 8).to(dtype), make(name, seed=3))
     save_coder(coder, path)
     restored = load_coder(path)
     assert type(restored) is type(coder)
     assert restored.options() == coder.options()
     assert restored.is_fitted
+    assert {tensor.dtype for tensor in restored.state_dict().values()} == {dtype, torch.bool}
     assert all(torch.equal(restored.state_dict()[key], tensor) for key, tensor in coder.state_dict().items())
     assert torch.equal(restored.encode(vectors), coder.encode(vectors))
     assert [entry.name for entry in path.parent.iterdir()] == ["coder.safetensors"]
@@ -50,16 +52,6 @@ def test_options_are_all_that_the_constructor_takes(name: str) -> None:
     again = type(coder)(**coder.options())  # type: ignore[arg-type]
     assert again.options() == coder.options()
     assert json.loads(json.dumps(coder.options())) == coder.options()
-
-
-@each_coder
-def test_float64_coders_return_in_float64(name: str, tmp_path: Path) -> None:
-    coder, vectors = fitted(name), draw(50, 8, seed=1)
-    save_coder(coder, tmp_path / "coder")
-    restored = load_coder(tmp_path / "coder")
-    assert all(torch.equal(restored.state_dict()[key], tensor) for key, tensor in coder.state_dict().items())
-    assert {tensor.dtype for tensor in restored.state_dict().values()} == {torch.float64, torch.bool}
-    assert torch.equal(restored.encode(vectors), coder.encode(vectors))
 
 
 @each_coder

@@ -7,7 +7,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from retrieval.codes import ProductQuantizer, VectorQuantizer
-from tests.retrieval.codes.makers import clusters, draw
+from tests.retrieval.codes.makers import clusters, draw, fitted_on
 
 
 def test_it_is_product_quantization_with_one_book() -> None:
@@ -29,8 +29,8 @@ def test_distortion_is_that_of_another_kmeans(seed: int) -> None:
 
 
 def test_codes_are_nearest_codewords() -> None:
-    vectors, quantizer = draw(200, 6), VectorQuantizer(6, 5).double()
-    quantizer.fit(vectors)
+    vectors = draw(200, 6)
+    quantizer = fitted_on(vectors, VectorQuantizer(6, 5))
     distances = torch.cdist(vectors, quantizer.codebooks[0], compute_mode="donot_use_mm_for_euclid_dist")
     assert torch.equal(quantizer.encode(vectors)[:, 0], distances.argmin(dim=1))
     torch.testing.assert_close(quantizer.lookup_distances(vectors)[:, 0], distances.square(), rtol=0, atol=1e-12)

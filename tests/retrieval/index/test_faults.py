@@ -14,22 +14,18 @@ from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, I
 from storage import manifest
 from storage.errors import FileDamaged, FileNotWritten, StorageError
 from tests.faults import cut, flip_byte, limited_file_size, names, small_disk
-from tests.retrieval.index.makers import DIM, bit_hash, draw
+from tests.retrieval.index.makers import DIM, MakeIndex, bit_hash, draw, put
 from tests.retrieval.index.test_fingerprint_index import contents, create, tracks
 
 NUM_ITEMS = 500
 
 
-def hamming() -> HammingIndex:
-    index = HammingIndex(bit_hash())
-    index.add(draw(NUM_ITEMS, DIM), torch.arange(NUM_ITEMS))
-    return index
+def hamming() -> Index:
+    return put(draw(NUM_ITEMS, DIM), HammingIndex(bit_hash()))
 
 
-def exact() -> ExactIndex:
-    index = ExactIndex()
-    index.add(draw(NUM_ITEMS, DIM), torch.arange(NUM_ITEMS))
-    return index
+def exact() -> Index:
+    return put(draw(NUM_ITEMS, DIM), ExactIndex())
 
 
 def ranking(index: Index) -> Tensor:
@@ -40,7 +36,7 @@ BOTH = pytest.mark.parametrize("make", [exact, hamming])
 
 
 @BOTH
-def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: Callable[[], Index]) -> None:
+def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: MakeIndex) -> None:
     index = make()
     index.save(tmp_path / "index")
     before = ranking(index)
@@ -57,7 +53,7 @@ def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: Callable[[],
 
 
 @BOTH
-def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: Callable[[], Index]) -> None:
+def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: MakeIndex) -> None:
     index, folder = make(), tmp_path / "index"
     index.save(folder)
     expected, num_noticed = ranking(index), 0

@@ -1,18 +1,14 @@
 """Average precision against the enumeration of every order of tied items, then laws and a foreign oracle."""
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
-from torch import Tensor
 
 from retrieval.metrics import Denominator, Ties, average_precision, mean_average_precision
+from tests.retrieval.metrics.makers import INF, as_batch, orders_of_ties
 
-INF = math.inf
 CUTOFFS: list[int | None] = [1, 2, 3, 4, 5, 6, 40, None]
 DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
 
@@ -33,25 +29,12 @@ LISTS: list[tuple[list[float], list[int]]] = [
 ]
 
 
-def as_batch(lists: Sequence[tuple[list[float], list[int]]]) -> tuple[Tensor, Tensor]:
-    distances, relevance = zip(*lists, strict=True)
-    return torch.tensor(distances, dtype=torch.float64), torch.tensor(relevance, dtype=torch.bool)
-
-
 def random_lists(seed: int, count: int = 12, num_items: int = 5) -> list[tuple[list[float], list[int]]]:
     generator = torch.Generator().manual_seed(seed)
     levels = torch.tensor([-1.0, 0.0, 0.5, INF])
     distances = levels[torch.randint(0, 4, (count, num_items), generator=generator)].sort(dim=1).values
     relevance = torch.randint(0, 2, (count, num_items), generator=generator)
     return list(zip(distances.tolist(), relevance.tolist(), strict=True))
-
-
-def orders_of_ties(distances: list[float], relevance: list[int]) -> Iterator[list[int]]:
-    """Every order of the listed items' relevance that the distances allow."""
-    listed = [(distance, rel) for distance, rel in zip(distances, relevance, strict=True) if distance < INF]
-    runs = [[rel for _, rel in run] for _, run in itertools.groupby(listed, key=lambda item: item[0])]
-    for order in itertools.product(*(itertools.permutations(run) for run in runs)):
-        yield [rel for run in order for rel in run]
 
 
 def ap_of_order(ranked: list[int], cutoff: int | None, denominator: Denominator) -> float:

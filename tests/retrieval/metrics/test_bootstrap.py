@@ -2,13 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from retrieval.metrics import bootstrap_mean
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw
 
 
 @pytest.mark.parametrize(("confidence", "quantile"), [(0.95, 1.960), (0.8, 1.282)])

@@ -2,13 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from retrieval.metrics import embedding_spread
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw
 
 
 def test_spread_agrees_with_loops_and_singular_values() -> None:

@@ -21,12 +21,9 @@ from retrieval.metrics import (
     cutoff_scores,
     evaluate_retrieval,
 )
+from tests.retrieval.metrics.makers import draw
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def labels(count: int, num_classes: int = 4, seed: int = 0) -> Tensor:
@@ -204,6 +201,7 @@ from pathlib import Path
 from retrieval.codes import ProductQuantizer
 from retrieval.index import AsymmetricIndex
 from retrieval.metrics import ScoringOptions, evaluate_retrieval
+from tests.retrieval.metrics.makers import draw
 
 generator = torch.Generator().manual_seed(0)
 num_items, num_queries = 1_000_000, 16

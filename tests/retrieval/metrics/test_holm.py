@@ -3,13 +3,9 @@
 import pytest
 import torch
 from statsmodels.stats.multitest import multipletests
-from torch import Tensor
 
 from retrieval.metrics import HolmDecision, holm_adjust, holm_decisions
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw_uniform as draw
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40])

@@ -6,13 +6,9 @@ from dataclasses import replace
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
 
 from retrieval.metrics import bootstrap_mean, compare_paired, compare_paired_folds, sign_flip_p_value
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw_uniform as draw
 
 
 def test_large_samples_agree_with_the_t_test() -> None:

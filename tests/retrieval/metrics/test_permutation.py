@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
 
 import retrieval.metrics.permutation as permutation_file
 from retrieval.metrics import ContingencyTable, mcnemar_of_table, sign_flip_p_value
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])

@@ -3,13 +3,9 @@
 import pytest
 import torch
 from statsmodels.stats.weightstats import DescrStatsW
-from torch import Tensor
 
 from retrieval.metrics import RunUnit, mean_over_runs
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
