@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import BetaWarmup
 from lightning_modules import Vae
+from tests.trainers import quiet_trainer
 
 BATCHES_PER_EPOCH = 3
 
@@ -45,10 +46,7 @@ def fit(
 ) -> tuple[Weighted, pl.Trainer]:
     torch.manual_seed(0)
     model = Weighted()
-    trainer = pl.Trainer(
-        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_checkpointing=bool(others),
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[warmup, *others],
-    )  # fmt: skip
+    trainer = quiet_trainer(warmup, *others, max_epochs=max_epochs)
     loader = DataLoader(TensorDataset(torch.ones(2 * BATCHES_PER_EPOCH, 1)), batch_size=2)
     trainer.fit(model, loader, ckpt_path=resume_from)
     return model, trainer
@@ -104,9 +102,8 @@ def test_an_unknown_schedule_is_refused() -> None:
 
 
 def test_a_model_without_a_weight_is_refused() -> None:
-    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, callbacks=[BetaWarmup()])
     with pytest.raises(TypeError, match=r"needs a lightning_modules\.Vae; got BoringModel"):
-        trainer.fit(BoringModel())
+        quiet_trainer(BetaWarmup(), max_epochs=1).fit(BoringModel())
 
 
 def test_every_step_of_an_epoch_has_its_weight() -> None:

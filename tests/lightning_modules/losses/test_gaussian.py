@@ -9,13 +9,10 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from lightning_modules.losses import gaussian_log_density, kl_from_standard_normal
+from tests.draws import draw_double as draw
 
 # the code computes in single precision, the oracles in double
 RTOL, ATOL = 1e-5, 1e-5
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def slopes(function: Callable[[Tensor], Tensor], point: Tensor, step: float = 1e-2) -> Tensor:

@@ -15,12 +15,10 @@ from lightning_modules.losses import (
     TripletLoss,
     quantization_loss,
 )
+from tests.draws import draw_double as draw
+from tests.gradients import gradient_of
 
 DIM, NUM_CLASSES = 5, 4
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def built(loss: SimilarityLoss) -> SimilarityLoss:
@@ -168,9 +166,7 @@ def test_gradients_are_finite_and_reach_every_embedding(make: MakeLoss, dtype: t
     value = loss(embeddings, labels)
     value.backward()
     assert value.dtype == dtype
-    assert embeddings.grad is not None
-    assert bool(torch.isfinite(embeddings.grad).all())
-    assert bool((embeddings.grad.abs().sum(dim=1) > 0).all())
+    assert bool((gradient_of(embeddings).abs().sum(dim=1) > 0).all())
     for name, parameter in loss.named_parameters():
         assert parameter.grad is not None, name
         assert bool((parameter.grad.abs().sum(dim=1) > 0).all()), name
@@ -191,8 +187,7 @@ def test_a_batch_of_one_has_no_pair_and_no_bad_gradient(make: MakeLoss) -> None:
     if not isinstance(loss, CosineProxyLoss):  # which needs no pair
         assert value.item() == 0
     assert math.isfinite(value.item())
-    assert embeddings.grad is not None
-    assert bool(torch.isfinite(embeddings.grad).all())
+    gradient_of(embeddings)
 
 
 @every_loss
@@ -203,8 +198,7 @@ def test_an_embedding_of_zeros_does_no_harm(make: MakeLoss) -> None:
     value = loss(embeddings, BATCHES[0])
     value.backward()
     assert math.isfinite(value.item())
-    assert embeddings.grad is not None
-    assert bool(torch.isfinite(embeddings.grad).all())
+    gradient_of(embeddings)
 
 
 def test_a_triplet_within_the_margin_is_violated() -> None:

@@ -27,6 +27,7 @@ from retrieval.codes import (
     StraightThroughProductQuantizer,
     VectorQuantizer,
 )
+from tests.draws import draw_double as draw
 
 AnyCoder = TypeVar("AnyCoder", bound=Coder)
 
@@ -70,11 +71,6 @@ WITHOUT_SEED = ["pca_sign", "pca_median", "spectral"]
 
 def make(name: str, dim: int = 8, num_bits: int = 8, seed: int = 0) -> Coder:
     return CODERS[name](dim, num_bits, seed)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Gaussian numbers in float64."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def fitted_on(vectors: Tensor, coder: AnyCoder) -> AnyCoder:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from retrieval.codes import AnchorGraphHash
 from retrieval.codes.agh import _affinities
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def fitted(num_bits: int = 6, num_layers: int = 1, num_anchors: int = 20) -> tuple[AnchorGraphHash, Tensor]:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import BalancedResidualHash, BucketHash, CrossPolytopeHash, bucket_bits, bucket_codes
-from tests.retrieval.codes.makers import clusters, draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on
 
 
 def fitted(num_bits: int, num_rounds: int = 12, num_items: int = 4000, dim: int = 6) -> BalancedResidualHash:

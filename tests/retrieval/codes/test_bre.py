@@ -8,7 +8,8 @@ import torch
 
 from retrieval.codes import BinaryReconstructiveEmbedding
 from retrieval.codes.bre import _best_weight, _sums_over_earlier
-from tests.retrieval.codes.makers import clusters, draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on
 
 
 def fitted(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import BinaryHash, Coder, Quantizer
+from tests.draws import draw_double as draw
 from tests.retrieval.codes.makers import (
     BUCKET_HASHES,
     CODERS,
@@ -16,7 +17,6 @@ from tests.retrieval.codes.makers import (
     RANDOM_CODERS,
     WITHOUT_SEED,
     clusters,
-    draw,
     fitted,
     fitted_on,
     make,

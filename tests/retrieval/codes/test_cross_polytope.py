@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import CrossPolytopeHash, bucket_bits, bucket_codes
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def fitted(dim: int = 8, num_bits: int = 9, num_axes: int | None = None, seed: int = 0) -> CrossPolytopeHash:

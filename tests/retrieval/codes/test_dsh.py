@@ -11,7 +11,8 @@ from torch import Tensor
 import retrieval.codes.dsh
 from retrieval.codes import DensitySensitiveHash
 from retrieval.codes.kmeans import kmeans_centroids
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import IterativeQuantization, RotatedPcaHash
-from tests.retrieval.codes.makers import clusters, draw, fitted_on, rotation
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on, rotation
 
 
 def hypercube(num_bits: int, noise: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import KernelizedHash
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def fitted(num_bits: int = 12, num_landmarks: int = 30, num_summed: int = 6) -> tuple[KernelizedHash, Tensor]:

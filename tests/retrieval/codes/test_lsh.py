@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from retrieval.codes import RandomHyperplaneHash
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 @pytest.mark.parametrize("angle", [0.1, 0.7, math.pi / 2, 2.5, math.pi])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import OptimizedProductQuantizer, ProductQuantizer
-from tests.retrieval.codes.makers import draw, fitted_on, rotation
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on, rotation
 
 
 def fitted(vectors: Tensor, num_rotations: int = 5, num_bits: int = 6, seed: int = 0) -> OptimizedProductQuantizer:

@@ -10,7 +10,8 @@ from torch import Tensor
 from retrieval.codes import OptimalTransportHash, RandomHyperplaneHash, bucket_bits, bucket_codes
 from retrieval.index import BudgetProbing
 from retrieval.metrics import bucket_counts, bucket_entropy
-from tests.retrieval.codes.makers import clusters, draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on
 
 
 def fitted(num_bits: int = 6, num_steps: int = 3, **options: Any) -> OptimalTransportHash:

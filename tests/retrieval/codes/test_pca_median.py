@@ -6,7 +6,8 @@ import torch
 
 from retrieval.codes import MedianPcaSignHash, PcaSignHash
 from retrieval.codes.pca_median import halving_cut
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 @pytest.mark.parametrize(("num_items", "num_set"), [(300, 150), (301, 150)])

@@ -6,7 +6,8 @@ import torch
 
 from retrieval.codes import PcaSignHash, RotatedPcaHash
 from retrieval.codes.pca_random_rotation import random_rotation
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def pair(num_bits: int, seed: int = 0) -> tuple[RotatedPcaHash, PcaSignHash, torch.Tensor]:

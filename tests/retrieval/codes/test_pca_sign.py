@@ -6,7 +6,8 @@ import torch
 
 from retrieval.codes import PcaSignHash
 from retrieval.codes.linear import principal_directions
-from tests.retrieval.codes.makers import draw, fitted_on, rotation
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on, rotation
 
 
 def stretched(num_items: int = 300, dim: int = 6) -> torch.Tensor:

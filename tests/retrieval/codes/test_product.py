@@ -10,11 +10,8 @@ from torch import Tensor
 
 from retrieval.codes import ProductQuantizer
 from retrieval.codes.product import _repair_empty
+from tests.draws import draw
 from tests.retrieval.codes.makers import fitted_on
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def fitted(dim: int = 6, num_books: int = 2, num_codewords: int = 8, seed: int = 0) -> ProductQuantizer:

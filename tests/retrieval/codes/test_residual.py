@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import ResidualQuantizer
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def fitted(num_books: int = 3, beam_size: int = 5, num_codewords: int = 8, dim: int = 6) -> ResidualQuantizer:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import SpectralHash
-from tests.retrieval.codes.makers import draw, fitted_on, rotation
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on, rotation
 
 
 def box(*sides: float, num_items: int = 500) -> Tensor:

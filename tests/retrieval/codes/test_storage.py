@@ -11,8 +11,9 @@ from torch import Tensor
 
 from retrieval.codes import CoderFileError, PcaSignHash, StraightThroughProductQuantizer, load_coder, save_coder
 from storage.errors import FileNotWritten
+from tests.draws import draw_double as draw
 from tests.faults import limited_file_size
-from tests.retrieval.codes.makers import CODERS, draw, fitted, fitted_on, make
+from tests.retrieval.codes.makers import CODERS, fitted, fitted_on, make
 
 each_coder = pytest.mark.parametrize("name", CODERS)
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.codes import StraightThroughProductQuantizer
-from tests.retrieval.codes.makers import draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def fitted(dim: int = 6, num_books: int = 2, temperature: float = 0.5) -> StraightThroughProductQuantizer:

@@ -7,7 +7,8 @@ import torch
 from sklearn.cluster import KMeans
 
 from retrieval.codes import ProductQuantizer, VectorQuantizer
-from tests.retrieval.codes.makers import clusters, draw, fitted_on
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on
 
 
 def test_it_is_product_quantization_with_one_book() -> None:

@@ -20,15 +20,12 @@ from retrieval.index import (
     InvertedIndex,
     InvertedMultiIndex,
 )
+from tests.draws import draw
 from tests.retrieval.codes.makers import fitted_on
 
 DIM = 6
 MakeIndex = Callable[[], Index]
 AnyIndex = TypeVar("AnyIndex", bound=Index)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retrieval.index import nearest_candidates, rank_candidates_first
-from tests.retrieval.index.makers import draw
+from tests.draws import draw
 
 
 @pytest.mark.parametrize("num_candidates", [1, 3, 6, 10])

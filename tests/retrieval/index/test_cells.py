@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from retrieval.index import InvertedIndex, InvertedMultiIndex
-from tests.retrieval.index.makers import DIM, draw, filled, inverted, multi, shuffled, squared_distances
+from tests.draws import draw
+from tests.retrieval.index.makers import DIM, filled, inverted, multi, shuffled, squared_distances
 
 both = pytest.mark.parametrize("make", [inverted, multi])
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, IndexFileError, NoMatch
 from storage import manifest
 from storage.errors import FileDamaged, FileNotWritten, StorageError
+from tests.draws import draw
 from tests.faults import cut, flip_byte, limited_file_size, names, small_disk
-from tests.retrieval.index.makers import DIM, MakeIndex, bit_hash, draw, put
+from tests.retrieval.index.makers import DIM, MakeIndex, bit_hash, put
 from tests.retrieval.index.test_fingerprint_index import contents, create, tracks
 
 NUM_ITEMS = 500

@@ -12,8 +12,9 @@ from retrieval.codes import RandomHyperplaneHash
 from retrieval.index import BudgetProbing, FingerprintIndex, FingerprintSettings, IndexFileError, NoMatch
 from retrieval.index import fingerprint_index as fingerprint_index_module
 from storage.errors import FileDamaged, StorageError
+from tests.draws import draw
 from tests.retrieval.codes.makers import fitted_on
-from tests.retrieval.index.makers import DIM, bit_hash, draw, product_quantizer
+from tests.retrieval.index.makers import DIM, bit_hash, product_quantizer
 
 EVERY_CODE = BudgetProbing(1 << 12)
 STORAGES = pytest.mark.parametrize("storage", ["float32", "float16", "product"])

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from retrieval.index import CellIndex, InvertedIndex
+from tests.draws import draw
 from tests.retrieval.index.makers import (
     DIM,
     GpuStandIn,
     MakeIndex,
     assert_same_search,
     contract,
-    draw,
     filled,
     inverted,
     shuffled,

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from retrieval.index import AsymmetricIndex, CellIndex, HammingIndex, exhaustive_index
+from tests.draws import draw
 from tests.retrieval.index.makers import (
     DIM,
     MakeIndex,
     assert_same_search,
     bit_hash,
     contract,
-    draw,
     filled,
     product_quantizer,
     shuffled,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from retrieval.codes import ProductQuantizer, Quantizer, ResidualQuantizer, VectorQuantizer
 from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, InvertedIndex
+from tests.draws import draw
 from tests.retrieval.codes.makers import fitted_on
 from tests.retrieval.index.makers import (
     DIM,
@@ -18,7 +19,6 @@ from tests.retrieval.index.makers import (
     bit_hash,
     cells,
     cosine,
-    draw,
     euclidean,
     filled,
     hamming,

@@ -16,6 +16,7 @@ from retrieval.index import (
     merge_rankings,
     merge_saved,
 )
+from tests.draws import draw
 from tests.retrieval.codes.makers import fitted_on
 from tests.retrieval.index.makers import (
     DIM,
@@ -25,7 +26,6 @@ from tests.retrieval.index.makers import (
     cells,
     contract,
     cosine,
-    draw,
     euclidean,
     filled,
     hamming,

@@ -10,11 +10,6 @@ from torch import Tensor
 INF = math.inf
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Gaussian numbers in float64."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def draw_uniform(*shape: int, seed: int = 0) -> Tensor:
     """Numbers between 0 and 1 in float64."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retrieval.metrics import bootstrap_mean
-from tests.retrieval.metrics.makers import draw
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize(("confidence", "quantile"), [(0.95, 1.960), (0.8, 1.282)])

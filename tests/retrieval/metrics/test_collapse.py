@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retrieval.metrics import embedding_spread
-from tests.retrieval.metrics.makers import draw
+from tests.draws import draw_double as draw
 
 
 def test_spread_agrees_with_loops_and_singular_values() -> None:

@@ -21,7 +21,7 @@ from retrieval.metrics import (
     cutoff_scores,
     evaluate_retrieval,
 )
-from tests.retrieval.metrics.makers import draw
+from tests.draws import draw_double as draw
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -201,7 +201,6 @@ from pathlib import Path
 from retrieval.codes import ProductQuantizer
 from retrieval.index import AsymmetricIndex
 from retrieval.metrics import ScoringOptions, evaluate_retrieval
-from tests.retrieval.metrics.makers import draw
 
 generator = torch.Generator().manual_seed(0)
 num_items, num_queries = 1_000_000, 16

@@ -9,7 +9,7 @@ import torch
 
 import retrieval.metrics.permutation as permutation_file
 from retrieval.metrics import ContingencyTable, mcnemar_of_table, sign_flip_p_value
-from tests.retrieval.metrics.makers import draw
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])

@@ -5,7 +5,7 @@ import torch
 from statsmodels.stats.weightstats import DescrStatsW
 
 from retrieval.metrics import RunUnit, mean_over_runs
-from tests.retrieval.metrics.makers import draw
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
