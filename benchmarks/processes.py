@@ -35,7 +35,7 @@ def list_cases(
 
     A baseline trains nothing: its one fit is done by the first process.
     """
-    log_mel = "--data.frontend=lightning_modules.frontends.LogMel"
+    log_mel = "--model.preprocessing.frontend=lightning_modules.frontends.LogMel"
     cases = {
         "dqn": (200, ["--config=dqn.yaml", *_EVENTS]),
         "vae": (64, ["--config=vae_small.yaml", *_EVENTS, log_mel, "--data.frames_per_clip=156",

@@ -5,12 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import cast
 
-import pytorch_lightning as pl
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_modules.collector import ItemCollector
 from lightning_modules.global_batch import log_scores
+from lightning_modules.preprocessing import PreprocessedModule, Preprocessing
 from retrieval.codes import CodebookFit, Coder
 from retrieval.index import Index, exhaustive_index
 from retrieval.metrics import ScoringOptions, embedding_spread, evaluate_retrieval
@@ -21,18 +21,19 @@ Batch = Mapping[str, Tensor]
 _COLUMNS = ("label", "feature", "embedding")
 
 
-class RetrievalModule(pl.LightningModule, ABC):
+class RetrievalModule(PreprocessedModule, ABC):
     """Embed queries and database items, search, score.
 
     Validation and test read two loaders: queries, then the database. After a test, `retrieval_outputs` holds what
     reports need.
 
     Args:
+        preprocessing: What features go through first.
         scoring: Definitions of the scores.
     """
 
-    def __init__(self, scoring: ScoringOptions) -> None:
-        super().__init__()
+    def __init__(self, preprocessing: Preprocessing, scoring: ScoringOptions) -> None:
+        super().__init__(preprocessing)
         self.scoring = scoring
         self.retrieval_outputs: RetrievalOutputs | None = None
         self._collectors = nn.ModuleDict(
@@ -104,6 +105,7 @@ class CodedRetrievalModule(RetrievalModule):
     """Embed, encode the embeddings of the database, search the codes exhaustively.
 
     Args:
+        preprocessing: What features go through first.
         scoring: Definitions of the scores.
     """
 

@@ -7,19 +7,18 @@ fingerprints to the space whose signs will be a code.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch
 from lightning_modules.collector import ItemCollector
-from lightning_modules.frontends import Distortion, FrontEnd
+from lightning_modules.frontends import Distortion
 from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import contrastive_loss, mean_negative_triplet_loss, partner_accuracy
+from lightning_modules.preprocessing import PreprocessedModule, Preprocessing
 from retrieval.index import nearest_by_inner_product
 from retrieval.metrics import ConditionHits, embedding_spread, hits_by_condition, localisation_hits, track_hits
 from retrieval.outputs import FingerprintedSegments, FingerprintOutputs
@@ -40,7 +39,7 @@ class NamesConditions(Protocol):
         """Names of the conditions under which queries are heard."""
 
 
-class Fingerprinter(pl.LightningModule):
+class Fingerprinter(PreprocessedModule):
     """Map segments of music to points of the unit sphere that stay where they are under distortion.
 
     A training batch has `waveform` (context, offset, segment, offset), `noise` and `room`; validation and test read two
@@ -48,11 +47,8 @@ class Fingerprinter(pl.LightningModule):
     found by exact search; of one longer than a segment the first segment counts. After a test, `fingerprint_outputs`
     holds what reports need.
 
-    A checkpoint of a run of the command line holds its config, so that `checkpoints.load_module` needs nothing else;
-    one of a module made otherwise wants the arguments that are objects.
-
     Args:
-        frontend: Waveform -> frames.
+        preprocessing: Waveform -> frames; centring and scale of the frames of each segment.
         distortion: What makes the partner of a segment, and queries.
         encoder: Makes the network from the numbers of bands and frames and the size of a fingerprint.
         optimizer: Makes the optimizer; None where the encoder has nothing to learn.
@@ -73,7 +69,7 @@ class Fingerprinter(pl.LightningModule):
 
     def __init__(
         self,
-        frontend: FrontEnd,
+        preprocessing: Preprocessing,
         distortion: Distortion,
         encoder: Callable[[int, int, int], nn.Module],
         optimizer: OptimizerCallable | None = None,
@@ -87,7 +83,7 @@ class Fingerprinter(pl.LightningModule):
         near_negative_seconds: float = 0.15,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(preprocessing)
         if temperature <= 0 or triplet_weight < 0:
             raise ValueError(
                 f"Expected a temperature above 0 and a triplet_weight of at least 0; got {temperature} and "
@@ -99,9 +95,6 @@ class Fingerprinter(pl.LightningModule):
                 f"near_negative_seconds must be above 0 and within the context of {context_seconds} s; got "
                 f"{near_negative_seconds}."
             )
-        if _given_hyperparameters.get() is not None:  # plain values; the objects made of them don't load safely
-            self.save_hyperparameters(logger=False)
-        self.frontend = frontend
         self.distortion = distortion
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
@@ -111,8 +104,8 @@ class Fingerprinter(pl.LightningModule):
         self.near_negative_samples = round(near_negative_seconds * distortion.sample_rate_hz)
         self.seed = seed
         silence = torch.zeros(1, distortion.segment_samples)
-        num_frames = frontend(silence, distortion.sample_rate_hz).shape[1]
-        self.encoder = encoder(frontend.frame_dim, num_frames, fingerprint_dim)
+        num_frames = preprocessing.frontend(silence, distortion.sample_rate_hz).shape[1]
+        self.encoder = encoder(preprocessing.frame_dim, num_frames, fingerprint_dim)
         self.projection = None if projection is None else projection(fingerprint_dim, num_bits)
         self.fingerprint_outputs: FingerprintOutputs | None = None
         self._collectors = nn.ModuleDict(
@@ -130,7 +123,7 @@ class Fingerprinter(pl.LightningModule):
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch fingerprint"]:
         """Return the fingerprints of segments, of unit length, in float32."""
-        frames = self.frontend(waveform, self.distortion.sample_rate_hz)
+        frames = self.preprocessing(self.preprocessing.frontend(waveform, self.distortion.sample_rate_hz))
         fingerprint: Tensor = self.encoder(frames.transpose(1, 2))
         return fingerprint.float()
 
@@ -206,7 +199,7 @@ class Fingerprinter(pl.LightningModule):
                 f"Expected an optimizer and an lr_scheduler to train {self.method_name} with; got none. Configure both,"
                 " or run `test` where there is nothing to learn."
             )
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learned_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     def _near_negatives(

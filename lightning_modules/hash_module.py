@@ -2,19 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-import pytorch_lightning as pl
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch
+from lightning_modules.checkpoints import RestorableModule
 from lightning_modules.code_scoring import score_codes
 from lightning_modules.collector import ItemCollector
 from lightning_modules.global_batch import log_scores
 from retrieval.index import HashFunction
 
+FINGERPRINTER_KEY = "fingerprinter"  # of a checkpoint
 _QUERY_COLUMNS = ("fingerprint", "track", "start_seconds", "condition", "is_repeated")
 _ITEM_COLUMNS = ("fingerprint", "track", "start_seconds")
 
@@ -31,7 +31,16 @@ class ServesFingerprints(Protocol):
         """Return the clean fingerprints to train on."""
 
 
-class HashModule(pl.LightningModule, ABC):
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class NamesFingerprinter(Protocol):
+    """A data module that tells where its fingerprints are from."""
+
+    @property
+    def fingerprinter_checkpoint(self) -> str:
+        """Checkpoint of the fingerprinter."""
+
+
+class HashModule(RestorableModule, ABC):
     """Score the codes of fingerprints: balance, agreement under distortion, and what a search evaluates.
 
     Validation and test read two loaders: queries, then the database.
@@ -44,7 +53,7 @@ class HashModule(pl.LightningModule, ABC):
 
     def __init__(self, input_dim: int, num_bits: int, efficiency_condition: str) -> None:
         super().__init__()
-        self.register_buffer("fingerprint_dim", torch.tensor(input_dim))  # a checkpoint tells it
+        self.input_dim = input_dim
         self.num_bits = num_bits
         self.efficiency_condition = efficiency_condition
         self._collectors = nn.ModuleDict(
@@ -54,6 +63,12 @@ class HashModule(pl.LightningModule, ABC):
                 for role, columns in (("query", _QUERY_COLUMNS), ("item", _ITEM_COLUMNS))
             }
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the fingerprinter that it hashes the fingerprints of, where the data module tells."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, NamesFingerprinter):
+            checkpoint[FINGERPRINTER_KEY] = data.fingerprinter_checkpoint
 
     @property
     @abstractmethod

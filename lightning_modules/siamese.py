@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Bool, Float, Int
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -22,19 +21,20 @@ from lightning_modules.global_batch import gather_batch, log_scores, own_rows, p
 from lightning_modules.losses import presence_cross_entropy
 from lightning_modules.networks import ClipEmbeddings, Presence, PresenceNetwork
 from lightning_modules.pair_scoring import ComparedPairs, PairScores, pair_positions, score_pairs
+from lightning_modules.preprocessing import PreprocessedModule, Preprocessing
 from retrieval.index import nearest_candidates, rank_candidates_first
 from retrieval.metrics import LevelScoring, label_levels, presence_matrix, score_levels
 from retrieval.outputs import LabelledClips, PresenceOutputs
 
 
-class Siamese(pl.LightningModule):
+class Siamese(PreprocessedModule):
     """Predict the presence matrix of pairs of clips; rank the database by the level of similarity it yields.
 
     Trains on pairs; validation and test read two loaders of clips, all padded to one number of frames: queries, then
     the database. After a test, `presence_outputs` holds what reports need.
 
     Args:
-        input_dim: Size of a frame; the data module gives it.
+        preprocessing: Front end, centring and scale of the features.
         num_classes: Categories; the data module gives it.
         network: Makes the network from the size of a frame and the number of categories.
         optimizer: Makes the optimizer.
@@ -60,7 +60,7 @@ class Siamese(pl.LightningModule):
 
     def __init__(
         self,
-        input_dim: int,
+        preprocessing: Preprocessing,
         num_classes: int,
         network: Callable[[int, int], PresenceNetwork],
         optimizer: OptimizerCallable,
@@ -76,7 +76,7 @@ class Siamese(pl.LightningModule):
         seed: int = 0,
         scoring: LevelScoring = LevelScoring(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__()
+        super().__init__(preprocessing)
         if pairs_per_clip < 1 or pairs_per_batch < 1 or (num_candidates is not None and num_candidates < 1):
             raise ValueError(
                 "Expected pairs_per_clip, pairs_per_batch and num_candidates of at least 1; got "
@@ -88,7 +88,7 @@ class Siamese(pl.LightningModule):
                 "Expected soft_label_share from 0 to 1, mixup_alpha, label_weight and pair_weight of at least 0, one "
                 f"weight above; got {soft_label_share}, {mixup_alpha}, {label_weight} and {pair_weight}."
             )
-        self.network = network(input_dim, num_classes)
+        self.network = network(preprocessing.frame_dim, num_classes)
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         self.pairs_per_clip = pairs_per_clip
@@ -160,7 +160,7 @@ class Siamese(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learned_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     @torch.no_grad()

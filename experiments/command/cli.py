@@ -17,7 +17,7 @@ import wandb
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
 
@@ -25,6 +25,7 @@ from callbacks.stopping.exact_resume import ExactResume
 from callbacks.stopping.preemption import Preemption
 from callbacks.stopping.slurm_job import num_restarts, slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
+from datamodules import ClipDataModule
 from experiments.command.checkpoint_files import CheckpointFiles
 from experiments.command.configs import resolve_configs
 from experiments.command.messages import show_messages
@@ -32,6 +33,7 @@ from experiments.command.parser import CommandParser
 from experiments.command.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
 from experiments.command.wandb_mode import WandbRefused, wandb_mode
 from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.preprocessing import PreprocessedModule
 from lightning_modules.trusted_classes import refuse_untrusted
 from storage.atomic import write_text
 
@@ -44,9 +46,9 @@ _logger = logging.getLogger(__name__)
 class EarmarkCli(LightningCLI):
     """LightningCLI with this project's habits.
 
-    Sizes of features and labels go from the data module to the model; every run writes into a folder of its own; a fit
-    that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and ends with a test of what it
-    kept.
+    The number of classes goes from the data module to the model, whose front end embeds the clips; every run writes
+    into a folder of its own; a fit that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and
+    ends with a test of what it kept.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -56,13 +58,12 @@ class EarmarkCli(LightningCLI):
         parser.link_arguments("data.feature_dim", "model.init_args.input_dim", apply_on="instantiate")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and look at the checkpoint that is named: Lightning takes arguments of the model from it.
+    def _parse_ckpt_path(self) -> None:
+        """Look at the checkpoint that is named, but leave options as given: Lightning takes those of the checkpoint.
 
         Raises:
             CheckpointError: If it is damaged, holds code, or is something else.
         """
-        super().parse_arguments(parser, args)
         named = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
         if named is not None and Path(named).is_file():
             read_checkpoint(Path(named))
@@ -116,7 +117,9 @@ class EarmarkCli(LightningCLI):
                 _place_wandb_run(logger.init_args, Path(trainer.default_root_dir), str(self.subcommand))
 
     def after_instantiate_classes(self) -> None:
-        """Let runs that keep checkpoints be stopped and go on."""
+        """Have the model's front end embed the data; let runs that keep checkpoints be stopped and go on."""
+        if isinstance(self.datamodule, ClipDataModule) and isinstance(self.model, PreprocessedModule):
+            self.datamodule.embed_with(self.model.preprocessing.frontend)
         if self._get(self.config_init, "trainer").enable_checkpointing is not False:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # set at run time
             # the last one saves what all others leave

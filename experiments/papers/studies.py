@@ -187,7 +187,7 @@ def _check_llar_arguments(arguments: Sequence[str]) -> None:
         ValueError: If there is one.
     """
     for argument in arguments:
-        if argument.startswith(("--data.frontend", "--data.on_bad_audio")):
+        if argument.startswith(("--model.preprocessing.frontend", "--data.on_bad_audio")):
             raise ValueError(
                 f"llar compares several front ends on the same clips, so it can't take {argument}. Name weights by "
                 "$EARMARK_YAMNET_WEIGHTS; mend or remove broken files."

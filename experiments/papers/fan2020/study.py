@@ -12,15 +12,17 @@ from torch.nn.functional import normalize
 from callbacks.reports.presence_figures import draw_level_curves
 from callbacks.reports.presence_tables import LevelRow, level_rows
 from datamodules import SonycUst
-from experiments.command.parser import make_datamodule
+from experiments.command.parser import make_datamodule, make_preprocessing
 from experiments.compare.study_table import Quantity, StudyTable, p_text, percent, table_files
 from experiments.grids.cell import CellResult, GridRunner
 from experiments.grids.grid import run_grid
 from experiments.papers.curves import save_figure
 from experiments.papers.fan2020.runs import GIVEN, METHODS, PairStudy
+from lightning_modules.preprocessing import Preprocessing
 from retrieval.metrics import LevelScores, compare_paired, holm_adjust, label_levels, score_levels
 from storage.atomic import write_text
 
+_FRONTEND = "lightning_modules.frontends.YamNet"  # of rankings that nothing is trained for
 _SHOWN_CUTOFFS = (1, 10, 100)
 _STAGE_KEYS = ("8@1", "8@10", "8@100", "7@10", "7@100")
 # What differences are tested against, and at which s and K.
@@ -63,8 +65,11 @@ def run_pair_study(study: PairStudy, folder: Path, run_cells: GridRunner = run_g
     data = make_datamodule(study.data_config, list(study.arguments))
     if not isinstance(data, SonycUst):
         raise TypeError(f"Expected a corpus of clips with several labels; {study.data_config} is none.")
+    preprocessing = make_preprocessing(_FRONTEND, study.arguments)
+    data.embed_with(preprocessing.frontend)
     data.prepare_data()
     data.setup()
+    preprocessing.fit(data)
     cells = study.cells()
     finished = run_cells(list(cells.values()), folder)
     results: dict[str, dict[int, CellResult]] = {}
@@ -76,7 +81,7 @@ def run_pair_study(study: PairStudy, folder: Path, run_cells: GridRunner = run_g
     scores: dict[str, dict[int, LevelScores]] = {}
     for method in study.methods:
         if method in GIVEN:
-            scores[method] = {0: _score_given(method, data)}
+            scores[method] = {0: _score_given(method, data, preprocessing)}
         elif method in results:
             scores[method] = {seed: _scores_of(own, label_count) for seed, own in results[method].items()}
     failures = [f"{why.message}\n    {cell.command}" for cell, why in finished.failures.items()]
@@ -102,11 +107,11 @@ def report_pair_study(result: PairStudyResult, folder: Path) -> tuple[list[Study
     return tables, [picture]
 
 
-def _score_given(method: str, data: SonycUst) -> LevelScores:
+def _score_given(method: str, data: SonycUst, preprocessing: Preprocessing) -> LevelScores:
     """Score a ranking that nothing is trained for."""
     means, labels = [], []
     for loader in data.test_dataloader():
-        parts = [(_clip_means(batch), batch["label"]) for batch in loader]
+        parts = [(_clip_means(batch, preprocessing), batch["label"]) for batch in loader]
         means.append(torch.cat([mean for mean, _ in parts]))
         labels.append(torch.cat([label for _, label in parts]))
     queries, items = (normalize(mean, dim=1) for mean in means)
@@ -116,9 +121,9 @@ def _score_given(method: str, data: SonycUst) -> LevelScores:
     return score_levels(distances, label_levels(labels[0], labels[1]), labels[0])
 
 
-def _clip_means(batch: Mapping[str, Tensor]) -> Tensor:
+def _clip_means(batch: Mapping[str, Tensor], preprocessing: Preprocessing) -> Tensor:
     """Return the mean over the frames that are a clip's own, [batch, feature]."""
-    feature = batch["feature"].double()
+    feature: Tensor = preprocessing(batch["feature"], batch["num_frames"]).double()
     return feature.sum(dim=1) / batch["num_frames"][:, None] if feature.ndim == 3 else feature  # padding is 0
 
 

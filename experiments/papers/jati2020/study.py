@@ -123,7 +123,7 @@ class Grid:
         # one process, and no validation, whose loaders would draw from the generator that training draws from
         arguments += ["--trainer.devices=1", "--trainer.limit_val_batches=0"]
         if embedding != default_frontend(self.data_config):
-            arguments.append(f"--data.frontend={FRONTENDS[embedding]}")
+            arguments.append(f"--model.preprocessing.frontend={FRONTENDS[embedding]}")
         if fold:
             arguments.append(f"--data.fold={fold}")
         if fraction is not None:
@@ -182,8 +182,11 @@ def has_folds(data_config: str) -> bool:
 
 
 def default_frontend(data_config: str) -> str:
-    """Return the name in `FRONTENDS` of the front end that a data config has; empty for one that is not there."""
-    frontend = _data_options(data_config)["frontend"]
+    """Return the name in `FRONTENDS` of a config's front end, YAMNet where it has none; empty for another."""
+    model = read_config(find_config(data_config)).get("model") or {}
+    frontend = (model.get("init_args") or {}).get("preprocessing", {}).get("frontend")
+    if frontend is None:
+        return "yamnet"  # which the models' own configs have
     return next((name for name, path in FRONTENDS.items() if path == frontend["class_path"]), "")
 
 

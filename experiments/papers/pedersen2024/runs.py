@@ -94,10 +94,12 @@ class Study:
     def _cell(self, model: VaeModel, fold: int) -> Cell:
         arguments = [f"--config={model.config}"]
         if self.data_config != "data/esc50.yaml":  # which the models' own configs have
-            served = read_config(find_config(model.config))["data"]["init_args"]
+            config = read_config(find_config(model.config))
+            served, heard = config["data"]["init_args"], config["model"]["init_args"]["preprocessing"]
             arguments.append(f"--config={self.data_config}")
             # clips are to be served as the model wants them, whatever the corpus's config says
             arguments += [f"--data.{name}={_as_argument(value)}" for name, value in served.items() if name != "fold"]
+            arguments += [f"--model.preprocessing.{name}={_as_argument(value)}" for name, value in heard.items()]
         arguments += ["--trainer.devices=1", f"--data.fold={fold}", *model.arguments, *self.training_arguments]
         return Cell(model.name, "spectrogram", 0, fold, 0, None, (*arguments, *self.arguments), keeps_embeddings=True)
 

@@ -34,7 +34,8 @@ def inside(folder: Path) -> Iterator[None]:
 
 def arguments(folder: Path) -> list[str]:
     return ["sonyc", "--preset", "smoke", "--output", "out", f"--data.root={folder / 'corpus'}", "--workers", "1",
-            "--data.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8", "--data.batch_size=8",
+            "--model.preprocessing.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8",
+            "--data.batch_size=8",
             "--trainer.max_epochs=12"]  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_front_ends_are_named_only_where_they_differ_from_the_config() -> None:
     assert default_frontend("data/esc50.yaml") == "yamnet"
     assert default_frontend("data/rendered_events.yaml") == "log_mel"
     cells = grid_of("table2", "smoke").cells()
-    assert not any("--data.frontend" in argument for cell in cells for argument in cell.arguments)
+    assert not any("--model.preprocessing.frontend" in argument for cell in cells for argument in cell.arguments)
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

@@ -228,7 +228,7 @@ def keep_folds(table: Path, folds: str) -> None:
         (["--data_config", "data/esc51.yaml"], "No config 'data/esc51.yaml'"),
         (["--data.root=nowhere"], "Expected ESC-50 in"),
         (["--data.rot=nowhere"], "Expected options of data/esc50.yaml; got --data.rot=nowhere"),
-        (["--data.frontend.num_mels=32"], "llar compares several front ends on the same clips"),
+        (["--model.preprocessing.frontend.num_mels=32"], "llar compares several front ends on the same clips"),
         (["--data.on_bad_audio=skip"], "llar compares several front ends on the same clips"),
         # not that it is missing, nor that a subset isn't a number
         (
