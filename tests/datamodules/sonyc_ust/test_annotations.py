@@ -8,6 +8,7 @@ import pytest
 
 from datamodules.errors import DatasetLayoutError, DatasetMissing
 from datamodules.sonyc_ust.annotations import Aggregation, Annotations, Level, read_annotations
+from tests.datamodules.makers import edit_field
 from tests.replicas.sonyc_ust import COARSE, FINE, Vote, write_table
 
 # Votes on engine, machinery-impact and music; -1 is nothing said.
@@ -24,15 +25,6 @@ def _present(annotations: Annotations, clip: int = 0) -> set[str]:
 
 def _soft(annotations: Annotations, name: str, clip: int = 0) -> float:
     return float(annotations.soft_labels[clip, annotations.category_names.index(name)])
-
-
-def _edit(path: Path, line: int, column: str, value: str) -> None:
-    """Change one field; lines count from 1, the header."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    rows[line - 1][rows[0].index(column)] = value
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
 
 
 VOLUNTEERS = [Vote(1, {ENGINE: 1, IMPACT: 1}), Vote(2, {ENGINE: 1}), Vote(3, {MUSIC: -1})]
@@ -175,7 +167,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("column", ["split", "sensor_id", "audio_filename", "annotator_id"])
 def test_missing_column_is_named(table: Path, column: str) -> None:
-    _edit(table, 1, column, "renamed")
+    edit_field(table, 1, column, "renamed")
     with pytest.raises(DatasetLayoutError, match=rf"{column} not found among .*Fetch annotations\.csv of Zenodo"):
         read_annotations(table)
 
@@ -188,14 +180,14 @@ def test_missing_column_is_named(table: Path, column: str) -> None:
     ],
 )
 def test_missing_categories_are_counted(table: Path, level: Level, column: str, expected: str) -> None:
-    _edit(table, 1, column, "renamed")
+    edit_field(table, 1, column, "renamed")
     with pytest.raises(DatasetLayoutError, match=expected):
         read_annotations(table, level)
 
 
 @pytest.mark.parametrize("value", ["2", "", "yes", "1.0"])
 def test_odd_vote_is_told_by_its_line_and_column(table: Path, value: str) -> None:
-    _edit(table, 4, "6_music_presence", value)
+    edit_field(table, 4, "6_music_presence", value)
     with pytest.raises(DatasetLayoutError, match=f"line 4: expected 1, 0 or -1 in 6_music_presence, found {value!r}"):
         read_annotations(table)
 
@@ -204,7 +196,7 @@ def test_odd_vote_is_told_by_its_line_and_column(table: Path, value: str) -> Non
     ("column", "value"), [("split", "Train"), ("audio_filename", ""), ("annotator_id", "x"), ("annotator_id", "")]
 )
 def test_line_that_is_not_whole_is_told(table: Path, column: str, value: str) -> None:
-    _edit(table, 3, column, value)
+    edit_field(table, 3, column, value)
     with pytest.raises(
         DatasetLayoutError, match=rf"line 3: expected a file name, a split of train, validate, test .*found .*{value!r}"
     ):
@@ -213,7 +205,7 @@ def test_line_that_is_not_whole_is_told(table: Path, column: str, value: str) ->
 
 @pytest.mark.parametrize(("column", "before", "value"), [("split", "train", "test"), ("sensor_id", "7", "8")])
 def test_clip_of_two_splits_or_sensors_is_refused(table: Path, column: str, before: str, value: str) -> None:
-    _edit(table, 6, column, value)
+    edit_field(table, 6, column, value)
     with pytest.raises(
         DatasetLayoutError, match=rf"line 6: expected {column} '{before}' of b\.wav as in line 5, found '{value}'"
     ):
@@ -221,7 +213,7 @@ def test_clip_of_two_splits_or_sensors_is_refused(table: Path, column: str, befo
 
 
 def test_line_of_one_annotator_twice_is_refused(table: Path) -> None:
-    _edit(table, 7, "annotator_id", "1")
+    edit_field(table, 7, "annotator_id", "1")
     with pytest.raises(DatasetLayoutError, match=r"line 7: expected one line of annotator 1 on b\.wav, found another"):
         read_annotations(table)
 
