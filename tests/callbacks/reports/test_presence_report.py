@@ -23,6 +23,7 @@ from callbacks.reports.presence_baselines import COSINE_NAME, RANDOM_NAME
 from callbacks.reports.presence_tables import level_rows, level_table
 from callbacks.reports.query_scores import read_query_scores
 from callbacks.reports.sample_pairs import FARTHEST, NEAREST, choose_pairs, name_labels
+from datamodules.batches.feature_dataset import FeatureDataset, pass_batch
 from lightning_modules import Siamese
 from lightning_modules.networks import ConcatenatedPairs
 from retrieval.metrics import LevelScoring
@@ -40,28 +41,6 @@ PICTURES = ["attention.png", "level.png", "map_curves.png", "presence_matrices.p
 TABLES = ["first_stage.csv", "presence_accuracy.csv", "queries.csv", "results.csv", "results.json"]
 
 
-class Role:
-    """Clips of one role; the last frames of every third one are padding."""
-
-    def __init__(self, data: "Clips", indices: np.ndarray) -> None:
-        self.data = data
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        index = self.indices[list(positions)]
-        num_frames = np.where(index % 3 == 0, NUM_FRAMES - 2, NUM_FRAMES)
-        feature = self.data.feature[index] * (np.arange(NUM_FRAMES) < num_frames[:, None])[..., None]
-        label = self.data.label[index]
-        columns = {
-            "feature": feature, "num_frames": num_frames, "label": label, "soft_label": label.astype(np.float32),
-            "item_index": index,
-        }  # fmt: skip
-        return {name: torch.from_numpy(column) for name, column in columns.items()}
-
-
 class Clips(pl.LightningDataModule):
     """Noise with one to three labels, or none; the first ten are queries."""
 
@@ -74,7 +53,10 @@ class Clips(pl.LightningDataModule):
         self.label = (generator.random((NUM_CLIPS, len(CATEGORIES))) < 0.4).astype(np.int64)
         if most_labels == 1:
             self.label = np.eye(len(CATEGORIES), dtype=np.int64)[np.arange(NUM_CLIPS) % len(CATEGORIES)]
-        self.feature = generator.standard_normal((NUM_CLIPS, NUM_FRAMES, FEATURE_DIM)).astype(np.float32)
+        # the last frames of every third clip are padding
+        self.num_frames = np.where(np.arange(NUM_CLIPS) % 3 == 0, NUM_FRAMES - 2, NUM_FRAMES)
+        feature = generator.standard_normal((NUM_CLIPS, NUM_FRAMES, FEATURE_DIM)).astype(np.float32)
+        self.feature = feature * (np.arange(NUM_FRAMES) < self.num_frames[:, None])[..., None]
         self.items = [Clip(f"audio/clip {number}.wav", folder / f"{number}.wav") for number in range(NUM_CLIPS)]
 
     def write_audio(self) -> None:
@@ -82,12 +64,14 @@ class Clips(pl.LightningDataModule):
             time = np.arange(RATE_HZ // 2) / RATE_HZ
             soundfile.write(item.path, 0.3 * np.sin(2 * np.pi * 100 * (number + 1) * time), RATE_HZ)
 
-    def role_dataset(self, role: str) -> Role:
-        return Role(self, np.arange(NUM_QUERIES) if role == "query" else np.arange(NUM_QUERIES, NUM_CLIPS))
+    def role_dataset(self, role: str) -> FeatureDataset:
+        indices = np.arange(NUM_QUERIES) if role == "query" else np.arange(NUM_QUERIES, NUM_CLIPS)
+        fields = {"num_frames": self.num_frames, "soft_label": self.label.astype(np.float32)}
+        return FeatureDataset(self.feature, self.label, indices, fields)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         return [
-            DataLoader(self.role_dataset(role), batch_size=8, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+            DataLoader(self.role_dataset(role), batch_size=8, collate_fn=pass_batch)  # type: ignore[arg-type]
             for role in ("query", "database")
         ]
 
