@@ -128,9 +128,3 @@ def test_a_sample_is_drawn_where_there_are_more() -> None:
     small.fit(vectors)
     # the sample's own distances are met better by what was fitted on all of it
     assert whole.reconstruction_error(vectors) < small.reconstruction_error(vectors)
-
-
-@pytest.mark.parametrize(("num_samples", "num_anchors", "num_sweeps"), [(0, 1, 1), (10, 0, 1), (10, 5, 0), (10, 11, 1)])
-def test_sizes_out_of_range_are_refused(num_samples: int, num_anchors: int, num_sweeps: int) -> None:
-    with pytest.raises(ValueError, match="Expected some samples, at most as many anchors, and some sweeps"):
-        BinaryReconstructiveEmbedding(4, 8, num_samples, num_anchors, num_sweeps)

@@ -115,12 +115,6 @@ def test_unfitted_coders_and_strange_queries_do_not_probe() -> None:
         fitted(num_bits=63).probe(draw(1, 8), 3)
 
 
-@pytest.mark.parametrize("num_axes", [0, 3, 16, -4])
-def test_axes_are_a_power_of_two_that_the_space_has(num_axes: int) -> None:
-    with pytest.raises(ValueError, match=rf"power of two up to 8; got {num_axes}\. Try 8"):
-        CrossPolytopeHash(5, 8, num_axes)
-
-
 def test_candidates_hold_as_many_neighbours_as_those_of_falconn() -> None:
     falconn = pytest.importorskip("falconn")
     items = torch.nn.functional.normalize(draw(4000, 16), dim=1)

@@ -106,13 +106,3 @@ def test_more_bits_than_pairs_of_groups_are_refused_with_advice() -> None:
     with pytest.raises(ValueError, match=r"at least 8 pairs .* form 2 groups with 1 pairs\. Raise groups_per_bit"):
         coder.fit(torch.eye(4)[:2].repeat(20, 1))
     assert not coder.is_fitted
-
-
-@pytest.mark.parametrize(
-    ("groups_per_bit", "num_iterations", "num_neighbours"), [(0.0, 3, 3), (1.5, 0, 3), (1.5, 3, 0)]
-)
-def test_sizes_that_are_not_positive_are_refused(
-    groups_per_bit: float, num_iterations: int, num_neighbours: int
-) -> None:
-    with pytest.raises(ValueError, match="groups_per_bit, num_iterations and num_neighbours must be positive"):
-        DensitySensitiveHash(4, 8, groups_per_bit, num_iterations, num_neighbours)

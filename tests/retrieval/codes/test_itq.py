@@ -78,14 +78,3 @@ def test_solver_of_faiss_ends_no_lower(seed: int) -> None:
         coder = fitted_on(vectors, IterativeQuantization(8, 6, solver=solver, seed=seed))
         errors[solver] = coder.quantization_error(vectors)
     assert errors["faiss"] >= errors["procrustes"]
-
-
-def test_negative_iterations_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"num_iterations can't be negative; got -1\. The paper's is 50"):
-        IterativeQuantization(8, 4, -1)
-
-
-@pytest.mark.usefixtures("unchecked_types")
-def test_other_solvers_are_refused() -> None:
-    with pytest.raises(ValueError, match="solver must be procrustes or faiss; got 'svd'"):
-        IterativeQuantization(8, 4, solver="svd")  # type: ignore[arg-type]

@@ -103,13 +103,3 @@ def test_landmarks_that_coincide_are_refused_and_leave_the_coder_as_it_was() -> 
     with pytest.raises(ValueError, match=r"at least 2 different vectors; found fewer\. Use fewer landmarks"):
         coder.fit(mirrored)
     assert torch.equal(coder.encode(vectors), codes)
-
-
-@pytest.mark.parametrize(
-    ("num_landmarks", "num_summed", "num_iterations"), [(10, 0, 5), (10, 10, 5), (10, 11, 5), (10, 3, 0), (1, 1, 5)]
-)
-def test_landmarks_and_iterations_out_of_range_are_refused(
-    num_landmarks: int, num_summed: int, num_iterations: int
-) -> None:
-    with pytest.raises(ValueError, match="at least one landmark a bit, but not all of them, and some iterations"):
-        KernelizedHash(4, 8, num_landmarks, num_summed, num_iterations)

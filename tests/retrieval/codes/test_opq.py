@@ -114,8 +114,3 @@ def test_unfitted_rotation_is_the_identity() -> None:
     vectors = draw(5, 6)
     unfitted = OptimizedProductQuantizer(6, 6, 8).double()
     assert torch.equal(unfitted.cut(vectors), ProductQuantizer(6, 6, 8).double().cut(vectors))
-
-
-def test_no_rotations_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_rotations must be positive; got 0"):
-        OptimizedProductQuantizer(6, 6, 8, 0)

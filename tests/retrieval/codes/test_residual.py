@@ -95,16 +95,3 @@ def test_planted_sums_are_recovered() -> None:
 
 def test_books_may_outnumber_dimensions() -> None:
     assert fitted(5, dim=2).encode(draw(10, 2)).shape == (10, 5)
-
-
-@pytest.mark.parametrize(("beam_size", "num_iterations"), [(0, 25), (5, 0)])
-def test_beam_and_iterations_are_positive(beam_size: int, num_iterations: int) -> None:
-    with pytest.raises(ValueError, match="beam_size and num_iterations must be positive"):
-        ResidualQuantizer(4, 6, 8, beam_size, num_iterations)
-
-
-def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="power of two; got 12"):
-        ResidualQuantizer(4, 6, 12)
-    with pytest.raises(ValueError, match=r"got 7 bits with 3 bits a book\. Try 6 bits"):
-        ResidualQuantizer(4, 7, 8)

@@ -43,11 +43,5 @@ def test_distortion_falls_with_bits() -> None:
     assert all(after < before for before, after in itertools.pairwise(distortions))
 
 
-@pytest.mark.parametrize("num_bits", [17, 0, -1])
-def test_bits_out_of_reach_are_refused(num_bits: int) -> None:
-    with pytest.raises(ValueError, match=r"1 to 16 bits\. Use product quantization for more"):
-        VectorQuantizer(8, num_bits)
-
-
 def test_sixteen_bits_are_in_reach() -> None:
     assert VectorQuantizer(2, 16).num_codewords == 65_536

@@ -187,30 +187,3 @@ def test_inputs_are_left_alone() -> None:
         average_precision(distances, relevance, CUTOFFS, "hits_at_r", ties)
     assert torch.equal(distances, before[0])
     assert torch.equal(relevance, before[1])
-
-
-def test_unsorted_distances_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be in ranked order, smallest first"):
-        average_precision(torch.tensor([[0.0, 2.0, 1.0]]), torch.ones(1, 3, dtype=torch.bool))
-
-
-@pytest.mark.parametrize("cutoff", [0, -1])
-def test_cutoffs_under_one_are_refused(cutoff: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1; got {cutoff}"):
-        average_precision(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), [cutoff])
-
-
-@pytest.mark.usefixtures("unchecked_types")
-def test_unknown_choices_are_refused() -> None:
-    lists = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"denominator must be one of all_relevant, .*; got 'hits'"):
-        average_precision(*lists, denominator="hits")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="ties must be one of expected, order, best, worst; got 'random'"):
-        average_precision(*lists, ties="random")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="zero_hit must be one of zero, drop; got 'skip'"):
-        mean_average_precision(torch.zeros(1), torch.zeros(1), "skip")  # type: ignore[arg-type]
-
-
-def test_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="found NaN"):
-        average_precision(torch.tensor([[0.1, torch.nan]]), torch.tensor([[True, False]]))

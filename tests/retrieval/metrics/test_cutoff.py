@@ -57,9 +57,3 @@ def test_hit_probability_of_one_tie_is_hypergeometric() -> None:
 def test_one_item() -> None:
     scores = cutoff_scores(torch.tensor([[0.5], [0.5]]), torch.tensor([[True], [False]]), 3)
     assert scores.precision.tolist() == scores.recall.tolist() == scores.hit.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("cutoff", [0, -2])
-def test_cutoffs_under_one_are_refused(cutoff: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1; got {cutoff}"):
-        cutoff_scores(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), cutoff)

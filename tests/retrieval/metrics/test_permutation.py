@@ -101,14 +101,3 @@ def test_extremes() -> None:
     assert sign_flip_p_value(torch.zeros(40)) == 1
     assert sign_flip_p_value(torch.ones(200), 999) == 1 / 1000
     assert sign_flip_p_value(torch.ones(1)) == 1
-
-
-@pytest.mark.parametrize(("values", "found"), [([], "0 that are not finite of 0"), ([0.1, float("nan")], "1 that are")])
-def test_nothing_and_nan_are_refused(values: list[float], found: str) -> None:
-    with pytest.raises(ValueError, match=f"finite differences of at least one query; got {found}"):
-        sign_flip_p_value(torch.tensor(values))
-
-
-def test_no_resample_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_resamples must be at least 1; got 0"):
-        sign_flip_p_value(draw(5), num_resamples=0)
