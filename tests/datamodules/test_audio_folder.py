@@ -173,9 +173,3 @@ def test_one_clip_a_class_gives_no_query(tmp_path: Path) -> None:
     data = _data(make_audio_folder(tmp_path / "few", 2, 1, seconds=0.1), tmp_path)
     with pytest.raises(SplitError, match="found 0 and 2 usable clips"):
         data.setup()
-
-
-@pytest.mark.parametrize("query_fraction", [0.0, 1.0, -0.5])
-def test_impossible_query_fraction_is_refused(root: Path, tmp_path: Path, query_fraction: float) -> None:
-    with pytest.raises(SplitError, match=f"query_fraction must be between 0 and 1; got {query_fraction}"):
-        _data(root, tmp_path, query_fraction=query_fraction)

@@ -236,18 +236,6 @@ def test_esc10_of_a_table_without_it_is_refused(root: Path, tmp_path: Path) -> N
         _data(root, tmp_path, esc10=True).prepare_data()
 
 
-@pytest.mark.parametrize("fold", [0, 6, -1])
-def test_impossible_fold_is_refused(tmp_path: Path, fold: int) -> None:
-    with pytest.raises(SplitError, match=f"fold must be 1 to 5; got {fold}"):
-        _data(tmp_path, tmp_path, fold=fold)
-
-
-@pytest.mark.parametrize("label_fraction", [0.0, -0.1, 1.1])
-def test_impossible_label_fraction_is_refused(tmp_path: Path, label_fraction: float) -> None:
-    with pytest.raises(SplitError, match="label_fraction must be above 0"):
-        _data(tmp_path, tmp_path, label_fraction=label_fraction)
-
-
 def _keep_folds(root: Path, folds: str) -> None:
     path = root / "meta" / "esc50.csv"
     lines = path.read_text().splitlines(keepends=True)

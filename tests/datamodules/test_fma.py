@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import Fma
-from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing
 from datamodules.fma import BROKEN_TRACKS, ROOT_VARIABLE, TABLE, read_table
 from datamodules.splits.track_roles import Track
 from tests.datamodules.makers import edit_field
@@ -97,10 +97,3 @@ def test_unreadable_table_is_an_error(table: Path) -> None:
     table.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetLayoutError, match="UTF-8"):
         read_table(table)
-
-
-@pytest.mark.usefixtures("unchecked_types")
-@pytest.mark.parametrize("option", ["train_subset", "index_subset", "train_split"])
-def test_unknown_choices_are_errors(option: str) -> None:
-    with pytest.raises(SplitError, match=f"--data.{option}"):
-        Fma(root="", **{option: "tiny"})  # type: ignore[arg-type]

@@ -220,12 +220,6 @@ def test_part_without_a_usable_clip_is_refused(root: Path, tmp_path: Path, part:
         data.setup()
 
 
-@pytest.mark.parametrize("val_fraction", [0.0, 1.0, -0.1])
-def test_impossible_val_fraction_is_refused(tmp_path: Path, val_fraction: float) -> None:
-    with pytest.raises(SplitError, match=f"val_fraction must be between 0 and 1; got {val_fraction}"):
-        _data(tmp_path, tmp_path, val_fraction=val_fraction)
-
-
 def test_competition_without_test_labels_says_which_table_is_missing(tmp_path: Path) -> None:
     root = make_fsd_kaggle2018(tmp_path / "kaggle", seconds=0.05, layout="kaggle")
     (root / "test_post_competition.csv").unlink()
