@@ -20,9 +20,10 @@ from lightning_modules.global_batch import gather_batch, log_scores, own_rows, p
 from lightning_modules.losses import ElboTerms, Prior, gaussian_log_density
 from lightning_modules.networks import Gaussian
 from lightning_modules.preprocessing import Preprocessing
+from lightning_modules.queries_and_items import Stage
 from retrieval.index import ExactIndex
 from retrieval.metrics import ScoringOptions
-from retrieval.outputs import EmbeddedItems, RetrievalOutputs
+from retrieval.outputs import EmbeddedItems
 
 # A latent dimension is active if its mean varies more than that over the clips (Burda et al., Importance weighted
 # autoencoders, 2016).
@@ -197,13 +198,13 @@ class Vae(RetrievalModule):
         index.add(items.embedding, items.item_index)
         return index
 
-    def _score(self, stage: str) -> RetrievalOutputs:
-        outputs = super()._score(stage)
-        num_active = int((outputs.items.embedding.var(dim=0) > ACTIVE_VARIANCE).sum())
+    def score(self, stage: Stage, queries: dict[str, Tensor], items: dict[str, Tensor]) -> None:
+        """Search and score; tell the bound on the log-likelihood, and how many latents are used."""
+        super().score(stage, queries, items)
+        num_active = int((items["embedding"].var(dim=0) > ACTIVE_VARIANCE).sum())
         bounds = cast(ItemCollector, self._bounds[stage]).collect()
         logged = {name: float(bounds[name].double().mean()) for name in _BOUND_COLUMNS}
-        log_scores(self, stage, logged | {"active_units": float(num_active)}, len(outputs.queries.label))
-        return outputs
+        log_scores(self, stage, logged | {"active_units": float(num_active)}, len(queries["label"]))
 
     def _collect_bounds(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
         """Bound the log-likelihood of queries, each with noise of its own, however they are dealt to processes."""

@@ -27,3 +27,8 @@ def show_messages() -> None:
         if not logger.handlers:
             logger.addHandler(handler)
         logger.setLevel(level)
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no message of a module: what was written, what comes next."""
+    Console().print(message, soft_wrap=True)

@@ -35,7 +35,8 @@ class CommandParser(LightningArgumentParser):
         """
         text = yaml.safe_dump(read_config(Path(path)), sort_keys=False)
         with contextlib.chdir(Path(path).absolute().parent):
-            return self.parse_string(text, str(path), ext_vars, env, defaults, **arguments)
+            parsed: Namespace = self.parse_string(text, str(path), ext_vars, env, defaults, **arguments)
+        return parsed
 
 
 def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningDataModule:
