@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ def set_up(data: DataT, stage: str | None = None) -> DataT:
     return data
 
 
-def corpus_at(kind: type[ClipsT], root: Path | None, cache_dir: Path, **options: Any) -> ClipsT:
+def corpus_at(kind: Callable[..., ClipsT], root: Path | None, cache_dir: Path, **options: Any) -> ClipsT:
     """Make a corpus that a front end embeds, as yet unread."""
     return embedded(kind(root=str(root) if root else None, cache_dir=str(cache_dir), **options))
 

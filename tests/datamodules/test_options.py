@@ -166,5 +166,6 @@ REFUSED: list[tuple[type[CorpusDataModule], str, object, str]] = [
 def test_options_out_of_range_and_choices_that_are_none_are_refused(
     kind: type[CorpusDataModule], option: str, value: object, message: str, unchecked_types: None
 ) -> None:
+    options: dict[str, Any] = {**_required(kind), option: value}
     with pytest.raises(SplitError, match=message):
-        kind(**{**_required(kind), option: value})
+        kind(**options)

@@ -150,11 +150,8 @@ def test_values_that_are_not_finite_are_told_by_their_row(tmp_path: Path, value:
     array[2, 1] = value
     frontend = _write(tmp_path, array, clips)
     clips = clips[0 if is_whole else 1 :]
-    with pytest.raises(
-        DatasetLayoutError, match=r"X\.npy, row 2: expected finite values for c\.wav, found NaN"
-    ) as caught:
+    with pytest.raises(DatasetLayoutError, match=r"X\.npy, row 2: .* finite values for c\.wav, found NaN.*Compute"):
         frontend.select(clips)
-    assert "Compute them again" in str(caught.value)
     cache = frontend.select(clips, "skip")
     assert list(cache.skipped) == [clips.index("c.wav")]
     assert np.isfinite(cache.mean).all()

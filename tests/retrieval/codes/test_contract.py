@@ -1,7 +1,6 @@
 """What every coder promises: fit, encode, seeds, precision, errors, checkpoints."""
 
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -279,22 +278,3 @@ def test_tight_clusters_share_codes_however_they_lie_to_the_axes(name: str, turn
     same = labels[:, None] == labels[None]
     assert differs[same].mean() < differs[~same].mean() / 2
     assert differs[~same].mean() > 0.2
-
-
-@pytest.mark.parametrize("name", QUANTIZERS)
-def test_a_fit_is_described_once_and_a_few_thousand_vectors_at_a_time(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    coder = make(name, num_bits=4)
-    assert isinstance(coder, Quantizer)
-    encode, decode = Mock(wraps=coder.encode), Mock(wraps=coder.decode)
-    monkeypatch.setattr(coder, "encode", encode)
-    monkeypatch.setattr(coder, "decode", decode)
-    vectors = draw(10_000, 8).float()
-    fit = coder.fit(vectors)
-    encoded, decoded = ([len(call.args[0]) for call in counted.call_args_list] for counted in (encode, decode))
-    assert sum(decoded) == 10_000
-    assert max(encoded + decoded) <= 4096
-    assert not coder.codebooks.grad_fn
-    whole = (vectors - decode(encode(vectors)).detach()).square().sum(dim=1).mean()
-    assert fit.distortion == pytest.approx(float(whole), rel=1e-6)

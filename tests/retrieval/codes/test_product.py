@@ -82,18 +82,6 @@ def test_codes_survive_decoding_and_encoding(dim: int, num_books: int) -> None:
     assert torch.equal(quantizer.encode(quantizer.decode(codes)), codes)
 
 
-@pytest.mark.parametrize(("dim", "num_books"), [(6, 2), (7, 3), (10, 4), (4, 1)])
-def test_table_sums_are_squared_distances_to_the_decoded_vector(dim: int, num_books: int) -> None:
-    quantizer = fitted(dim, num_books).double()
-    queries = draw(9, dim, seed=2).double()
-    codes = torch.randint(0, 8, (30, num_books), generator=torch.Generator().manual_seed(1))
-    table = quantizer.lookup_distances(queries)
-    summed = torch.stack([table[:, book, codes[:, book]] for book in range(num_books)]).sum(dim=0)
-    exact = (queries[:, None] - quantizer.decode(codes)[None]).square().sum(dim=2)
-    torch.testing.assert_close(summed, exact, rtol=1e-12, atol=1e-12)
-    assert bool((table >= 0).all())
-
-
 def test_encode_takes_the_nearest_codeword_and_of_equals_the_first() -> None:
     codebook = torch.tensor([[[0.0], [1.0], [1.0], [4.0]]], dtype=torch.float64)
     vectors = torch.tensor([[-3.0], [0.5], [0.9], [2.4], [2.6]], dtype=torch.float64)

@@ -63,16 +63,6 @@ def test_a_wider_beam_encodes_no_worse() -> None:
     assert distortions[0] > distortions[1] > distortions[2]
 
 
-@pytest.mark.parametrize("num_books", [1, 3])
-def test_table_sums_and_offsets_are_squared_distances_to_the_decoded_vector(num_books: int) -> None:
-    quantizer, queries = fitted(num_books), draw(9, 6, seed=2)
-    codes = torch.randint(0, 8, (30, num_books), generator=torch.Generator().manual_seed(1))
-    table = quantizer.lookup_distances(queries)
-    summed = torch.stack([table[:, book, codes[:, book]] for book in range(num_books)]).sum(dim=0)
-    exact = (queries[:, None] - quantizer.decode(codes)[None]).square().sum(dim=2)
-    torch.testing.assert_close(summed + quantizer.offsets(codes), exact, rtol=1e-12, atol=1e-12)
-
-
 def test_distortion_falls_with_books() -> None:
     vectors = draw(300, 6)
     distortions = [
