@@ -161,6 +161,7 @@ def test_an_epoch_is_drawn_the_same_again_and_others_differ(music: Path) -> None
     assert not torch.equal(first["waveform"], expanded(data, fma_at(music, seed=1).train_dataloader())["waveform"])
 
 
+@pytest.mark.processes
 def test_workers_and_a_resumed_run_draw_the_same(music: Path) -> None:
     whole = list(fma_at(music).train_dataloader())
     loader = fma_at(music, num_workers=2).train_dataloader()

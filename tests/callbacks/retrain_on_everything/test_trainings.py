@@ -204,6 +204,7 @@ class LogsOnFirst(Model):
             super().on_validation_epoch_end()
 
 
+@pytest.mark.processes
 def test_two_processes_decide_alike(tmp_path: Path) -> None:
     trainer = make_trainer(RetrainOnEverything(), Recorder(tmp_path), strategy="ddp_fork", devices=2)
     trainer.fit(LogsOnFirst(VALUES), datamodule=Data(batch_size=5))

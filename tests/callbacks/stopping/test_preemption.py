@@ -202,6 +202,7 @@ def test_a_trial_run_saves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("array", "name"), [({}, "41"), ({"JOB": "40", "TASK": "7"}, "40_7")])
 def test_a_job_is_requeued(
     array: dict[str, str], name: str, scontrol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -237,6 +238,7 @@ def test_a_job_is_not_requeued(
     assert "It goes on with" in caplog.text
 
 
+@pytest.mark.processes
 def test_a_requeue_that_fails_is_told(
     scontrol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -250,6 +252,7 @@ def test_a_requeue_that_fails_is_told(
     assert "expected the command scontrol, found none" in caplog.text
 
 
+@pytest.mark.processes
 def test_a_signal_before_training_is_not_lost(scontrol: Path, tmp_path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     # as during imports; of this thread alone, since others of the tests' don't block it
@@ -262,6 +265,7 @@ def test_a_signal_before_training_is_not_lost(scontrol: Path, tmp_path: Path) ->
     assert scontrol.read_text() == "requeue 41\n"
 
 
+@pytest.mark.processes
 def test_a_test_stops_at_once_or_is_requeued(scontrol: Path, tmp_path: Path) -> None:
     model = Line()
     with pytest.raises(Preempted, match="143"):

@@ -223,6 +223,7 @@ print(float(cache.mean.sum()))
 """
 
 
+@pytest.mark.processes
 def test_two_processes_at_once_compute_it_once(tmp_path: Path, paths: list[Path]) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", _PROCESS, str(tmp_path), *[path.name for path in paths]],

@@ -137,6 +137,7 @@ def test_a_full_disk_leaves_a_fingerprint_index_as_it_was(tmp_path: Path, change
     FingerprintIndex.open(tmp_path / "index", bit_hash()).verify()
 
 
+@pytest.mark.processes
 def test_a_disk_that_is_really_full_takes_nothing_half(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 100) as disk:
         index = create(disk / "index")

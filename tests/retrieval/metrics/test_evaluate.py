@@ -216,6 +216,7 @@ print(int(peak.split()[1]) / 2**20, scores.mean_ap)
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_million_items_need_little_memory() -> None:
     # In a process of its own, since a peak never falls; VmHWM and not ru_maxrss, which starts at the parent's peak.
