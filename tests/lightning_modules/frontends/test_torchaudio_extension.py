@@ -7,6 +7,7 @@ import sys
 BROKEN = """
 import sys
 import importlib.abc, importlib.machinery
+import pytest
 
 class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
