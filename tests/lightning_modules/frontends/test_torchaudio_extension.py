@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 # A loader that fails as the compiled extension does beside a CPU-only torch.
 BROKEN = """
 import sys
 import importlib.abc, importlib.machinery
-import pytest
 
 class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
