@@ -1,6 +1,7 @@
 """The weight of the divergence by epoch, and after a run was stopped."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -31,6 +32,16 @@ class Weighted(Vae):
         """The weight of each epoch; one that changes within an epoch fails."""
         assert len(set(self.steps)) == len(dict(self.steps))
         return dict(self.steps)
+
+    def setup(self, stage: str) -> None: ...
+
+    def on_fit_start(self) -> None: ...
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None: ...
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """There is nothing to preprocess."""
+        return batch
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]  # no clips
         self.steps.append((self.current_epoch, self.beta))

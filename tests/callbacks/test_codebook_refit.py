@@ -1,7 +1,7 @@
 """When codebooks are refitted, on what, and that a model without any is refused."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import pytorch_lightning as pl
@@ -61,6 +61,10 @@ class Model(CodedRetrievalModule):
     def forward(self, feature: Tensor) -> Tensor:
         embedding: Tensor = self.dropout(self.layer(feature))
         return embedding
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """There is nothing to preprocess."""
+        return batch
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         self.events.append("step")
