@@ -110,7 +110,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
             load_coder(path)
 
 
-VERSION, KIND, DAMAGED = "expected version 1 or earlier", "expected one of this project's coders", "found a damaged one"
+VERSION, KIND = "expected version 1 or earlier", "expected one of this project's coders"
+DAMAGED = "found (a damaged one|something else)"
 
 
 @pytest.mark.parametrize(
