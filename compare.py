@@ -7,7 +7,7 @@ from collections.abc import Sequence
 # faiss and torch bring an OpenMP pool each; spinning threads of one slow the other. Set before either is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from experiments.compare_command import compare
+from experiments.compare.command import compare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,14 +12,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "SLURM_JOB_ID" in os.environ:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
-from callbacks.atomic_file import FileNotWritten
 from datamodules import DatasetError
-from experiments.command import ConfigNotFound, EarmarkCli, run_command
-from experiments.run_folder import RunFolderError
-from experiments.wandb_mode import WandbRefused
+from experiments.command.cli import ConfigNotFound, EarmarkCli, run_command
+from experiments.command.run_folder import RunFolderError
+from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import CheckpointError
-from lightning_modules.frontends.pretrained import WeightsError
+from lightning_modules.frontends.pretrained.release import WeightsError
 from lightning_modules.trusted_classes import UntrustedClass
+from storage.atomic_file import FileNotWritten
 
 
 def main(arguments: Sequence[str] | None = None) -> EarmarkCli:

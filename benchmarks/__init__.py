@@ -1,1 +1,1 @@
-"""Scripts that measure; what they measure with is in experiments/."""
+"""What is timed, each against a peer or a bound."""

@@ -11,9 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from rich.console import Console
 from rich.table import Table
 
-from experiments.command import run_command
-from experiments.device import find_device
-from experiments.fingerprint_training_benchmark import (
+from benchmarks.training_step import (
     PRECISIONS,
     DeviceSearch,
     PartMeasurement,
@@ -22,7 +20,9 @@ from experiments.fingerprint_training_benchmark import (
     measure_ceilings,
     measure_device_search,
 )
+from experiments.command.cli import run_command
 from lightning_modules import Fingerprinter
+from lightning_modules.device import find_device
 
 _ONE_STEP = (
     "--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.logger=false", "--trainer.callbacks=[]",

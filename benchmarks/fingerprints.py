@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from experiments.fingerprint_benchmark import SizeMeasurement, measure_size
-from experiments.fingerprint_rivals import BATCHES, RivalMeasurement, compare_searches, default_hashes
-from experiments.synthetic_fingerprints import clustered_queries
+from benchmarks.fingerprint_index import SizeMeasurement, measure_size
+from benchmarks.fingerprint_rivals import BATCHES, RivalMeasurement, compare_searches, default_hashes
+from benchmarks.synthetic_fingerprints import clustered_queries
 from retrieval.codes import load_coder
 from retrieval.index import HashFunction
 
@@ -97,7 +97,7 @@ def _load(path: Path) -> Tensor:
 def _load_hash(path: Path) -> HashFunction:
     if path.suffix == ".ckpt":
         # brings Lightning, which a process that only opens an index is to be measured without
-        from experiments.flowhash_training import load_hash
+        from experiments.papers.singh2024.training import load_hash
 
         return load_hash(path).hash_function
     coder = load_coder(path)

@@ -12,9 +12,9 @@ import faiss
 import torch
 from rich.console import Console
 
-from experiments.search_benchmark import run_search_benchmark
-from experiments.search_complexity import measure_complexity
-from experiments.search_report import to_table, write_report
+from benchmarks.search_measures import run_search_benchmark
+from experiments.papers.jati2020.search_complexity import measure_complexity
+from experiments.papers.jati2020.search_report import to_table, write_report
 
 _TABLE_WIDTH = 140  # a narrower terminal folds the lines, rather than cutting the figures
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
 from datamodules.csv_table import read_rows
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from datamodules.labelled_folds import LabelledFold
-from datamodules.roles import AudioItem, Roles, draw_recordings
+from datamodules.splits.labelled_folds import LabelledFold
+from datamodules.splits.roles import AudioItem, Roles, draw_recordings
+from sound.audio import AUDIO_SUFFIXES
 
 _SPLITS = ("query", "database")
 

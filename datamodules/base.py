@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from datamodules.clips import ClipDataModule, OnBadAudio
 from datamodules.errors import SplitError
-from datamodules.labelled_folds import LabelledFold, hold_out_fold
-from datamodules.roles import AudioItem, Roles, draw_labelled, train_on_database
+from datamodules.splits.labelled_folds import LabelledFold, hold_out_fold
+from datamodules.splits.roles import AudioItem, Roles, draw_labelled, train_on_database
 
 __all__ = ["EmbeddingDataModule", "OnBadAudio", "TrainOn"]
 

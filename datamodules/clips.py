@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datamodules.clip_frames import ClipFrames, ShortClips, check_frames_per_clip
-from datamodules.dealing import WholeBatchSampler, processes_and_rank
-from datamodules.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
-from datamodules.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
+from datamodules.batches.clip_frames import ClipFrames, ShortClips, check_frames_per_clip
+from datamodules.batches.dealing import WholeBatchSampler, processes_and_rank
+from datamodules.batches.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
+from datamodules.batches.pairs import PairDataset
+from datamodules.batches.resumable_loader import ResumableLoader, ShuffledSampler
+from datamodules.caches.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
+from datamodules.caches.precomputed import PrecomputedEmbeddings
 from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
-from datamodules.pairs import PairDataset
-from datamodules.precomputed import PrecomputedEmbeddings
-from datamodules.resumable_loader import ResumableLoader, ShuffledSampler
-from datamodules.roles import Role, Roles
+from datamodules.splits.roles import Role, Roles
 
 _logger = logging.getLogger(__name__)
 

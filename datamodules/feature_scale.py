@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.clip_frames import own_frames
-from datamodules.feature_dataset import ClipFeatures
+from datamodules.batches.clip_frames import own_frames
+from datamodules.batches.feature_dataset import ClipFeatures
 
 _VALUES_AT_ONCE = 2**22  # 32 MiB as float64, of which there are some copies
 

@@ -40,20 +40,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datamodules.batches.compact_batch import BatchExpander, first_rooms
+from datamodules.batches.dealing import WholeBatchSampler, processes_and_rank
+from datamodules.batches.feature_dataset import pass_batch
+from datamodules.batches.fingerprint_datasets import DatabaseSegments, Queries, SegmentShape, TrainSegments
+from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.caches.pcm_store import open_or_make_store
 from datamodules.clips import OnBadAudio
-from datamodules.compact_batch import BatchExpander, first_rooms
-from datamodules.dealing import WholeBatchSampler, processes_and_rank
+from datamodules.distortion.noise import NoiseFiles, NoiseOptions, NoisePool, find_noise
+from datamodules.distortion.query_conditions import Passages, QueryOptions, draw_passages, list_conditions
+from datamodules.distortion.rooms import RoomOptions, RoomSet, open_rooms
 from datamodules.errors import SplitError
-from datamodules.feature_dataset import pass_batch
-from datamodules.fingerprint_datasets import DatabaseSegments, Queries, SegmentShape, TrainSegments
-from datamodules.noise import NoiseFiles, NoiseOptions, NoisePool, find_noise
-from datamodules.pcm_store import open_or_make_store
-from datamodules.query_conditions import Passages, QueryOptions, draw_passages, list_conditions
-from datamodules.resumable_loader import EpochSampler, ResumableLoader
-from datamodules.rooms import RoomOptions, RoomSet, open_rooms
-from datamodules.segments import SegmentGrid, count_segments, make_grid
-from datamodules.streamed_audio import StreamedAudio
+from datamodules.splits.segments import SegmentGrid, count_segments, make_grid
 from datamodules.tracks import Track, TrackAudio, TrackRoles, assign_roles
+from sound.streamed_audio import StreamedAudio
 
 _logger = logging.getLogger(__name__)
 

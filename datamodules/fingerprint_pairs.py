@@ -32,12 +32,9 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datamodules.cache_files import check_description, check_files, record_files, write_json
-from datamodules.dealing import WholeBatchSampler, processes_and_rank
-from datamodules.errors import CacheError, SplitError
-from datamodules.feature_dataset import pass_batch
-from datamodules.fingerprint_data import FingerprintDataModule
-from datamodules.fingerprint_rows import (
+from datamodules.batches.dealing import WholeBatchSampler, processes_and_rank
+from datamodules.batches.feature_dataset import pass_batch
+from datamodules.batches.fingerprint_rows import (
     FingerprintRows,
     PairRows,
     WaveformFingerprinter,
@@ -47,9 +44,12 @@ from datamodules.fingerprint_rows import (
     shuffled_pairs,
     write_parts,
 )
-from datamodules.noise import find_noise
-from datamodules.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.distortion.noise import find_noise
+from datamodules.errors import CacheError, SplitError
+from datamodules.fingerprint_data import FingerprintDataModule
 from datamodules.tracks import Track
+from storage.cache_files import check_description, check_files, record_files, write_json
 
 _logger = logging.getLogger(__name__)
 

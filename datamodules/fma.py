@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.clips import OnBadAudio
+from datamodules.distortion.noise import NoiseOptions
+from datamodules.distortion.query_conditions import QueryOptions
+from datamodules.distortion.rooms import RoomOptions
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.fingerprint_data import MUSAN_NOISE, PAPER_QUERIES, SIMULATED_ROOMS, FingerprintDataModule
-from datamodules.noise import NoiseOptions
-from datamodules.query_conditions import QueryOptions
-from datamodules.rooms import RoomOptions
 from datamodules.tracks import Track
+from sound.audio import AUDIO_SUFFIXES
 
 _logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.clips import OnBadAudio
+from datamodules.distortion.noise import NoiseOptions
+from datamodules.distortion.query_conditions import QueryOptions
+from datamodules.distortion.rooms import RoomOptions
 from datamodules.errors import DatasetMissing
 from datamodules.fingerprint_data import MUSAN_NOISE, PAPER_QUERIES, SIMULATED_ROOMS, FingerprintDataModule
-from datamodules.noise import NoiseOptions
-from datamodules.query_conditions import QueryOptions
-from datamodules.rooms import RoomOptions
 from datamodules.tracks import Track, find_audio_files
 
 ROOT_VARIABLE = "EARMARK_LIBRISPEECH_ROOT"

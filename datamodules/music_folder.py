@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.clips import OnBadAudio
 from datamodules.csv_table import read_rows
+from datamodules.distortion.noise import NoiseOptions
+from datamodules.distortion.query_conditions import QueryOptions
+from datamodules.distortion.rooms import RoomOptions
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.fingerprint_data import MUSAN_NOISE, PAPER_QUERIES, SIMULATED_ROOMS, FingerprintDataModule
-from datamodules.noise import NoiseOptions
-from datamodules.query_conditions import QueryOptions
-from datamodules.rooms import RoomOptions
 from datamodules.tracks import Track, find_audio_files, path_share
+from sound.audio import AUDIO_SUFFIXES
 
 _SPLITS = ("train", "test")
 

@@ -21,7 +21,7 @@ from datamodules.base import OnBadAudio, TrainOn
 from datamodules.errors import DatasetMissing, SplitError
 from datamodules.esc50 import Esc50
 from datamodules.event_synthesis import EVENTS, render_event
-from datamodules.labelled_folds import LabelledFold
+from datamodules.splits.labelled_folds import LabelledFold
 
 _logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from datamodules.audio import AUDIO_SUFFIXES
-from datamodules.download import Archive, fetch_archive
 from datamodules.errors import DatasetMissing
 from datamodules.sonyc_annotations import SPLITS
+from sound.audio import AUDIO_SUFFIXES
+from storage.fetch import Archive, fetch_archive
 
 _logger = logging.getLogger(__name__)
 

@@ -31,13 +31,13 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datamodules.audio import AUDIO_SUFFIXES
+from datamodules.batches.pairs import PairDataset, Partners, draw_balanced_pairs, draw_uniform_pairs, list_pairs
 from datamodules.clips import ClipDataModule, OnBadAudio
 from datamodules.errors import DatasetMissing, SplitError
-from datamodules.pairs import PairDataset, Partners, draw_balanced_pairs, draw_uniform_pairs, list_pairs
-from datamodules.roles import Roles, draw_share
 from datamodules.sonyc_annotations import Aggregation, Annotations, Level, read_annotations
 from datamodules.sonyc_release import TABLE, Version, find_clips, find_release
+from datamodules.splits.roles import Roles, draw_share
+from sound.audio import AUDIO_SUFFIXES
 
 _logger = logging.getLogger(__name__)
 

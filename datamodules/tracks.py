@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from datamodules.audio import AUDIO_SUFFIXES
 from datamodules.errors import SplitError
+from sound.audio import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True)

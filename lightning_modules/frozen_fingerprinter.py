@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_modules.checkpoints import load_module
 from lightning_modules.fingerprinter import Fingerprinter
-from lightning_modules.frontends.pretrained import WeightsMissing, weights_checksum
+from lightning_modules.frontends.pretrained.release import WeightsMissing, weights_checksum
 
 
 class FrozenFingerprinter(nn.Module):

@@ -13,7 +13,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 TRUST_VARIABLE = "EARMARK_TRUSTED_PACKAGES"
 _PACKAGES = (
-    "callbacks", "datamodules", "experiments", "lightning_modules", "retrieval", "torch.nn", "torch.optim",
+    "callbacks", "datamodules", "experiments", "lightning_modules", "retrieval", "search_tool", "sound", "storage",
+    "torch.nn", "torch.optim",
 )  # fmt: skip
 _CLASS_KEYS = ("class_path", "_class_path")
 

@@ -5,14 +5,14 @@ import runpy
 
 import pytest
 
-from callbacks.atomic_file import FileNotWritten
 from datamodules import DatasetError
-from experiments import command
-from experiments.command import ConfigNotFound
-from experiments.wandb_mode import WandbRefused
+from experiments.command import cli as command
+from experiments.command.cli import ConfigNotFound
+from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import CheckpointError
-from lightning_modules.frontends.pretrained import WeightsError
+from lightning_modules.frontends.pretrained.release import WeightsError
 from lightning_modules.trusted_classes import UntrustedClass
+from storage.atomic_file import FileNotWritten
 from tests.test_imports import ROOT
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 import retrieval.codes
 from retrieval.codes.base import Coder
-from retrieval.files import clear_stale
+from storage.files import clear_stale
 
 FORMAT_VERSION = 1
 

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.files import save_array
 from retrieval.index.files import IndexFileError, Manifest, read_item_ids, read_manifest, write_index_folder
 from retrieval.index.order import search_in_total_order
+from storage.files import save_array
 
 IndexKind = TypeVar("IndexKind", bound="Index")
 Options = Mapping[str, int | float | str | None]

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.files import save_faiss
 from retrieval.index.base import MAX_GPU_ITEMS, Index, to_float_rows
 from retrieval.index.files import Manifest, read_faiss
+from storage.files import save_faiss
 
 CellKind = TypeVar("CellKind", bound="CellIndex")
 

@@ -20,7 +20,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from retrieval.files import clear_stale, sync_files
+from storage.files import clear_stale, sync_files
 
 FORMAT_VERSION = 1
 _MANIFEST = "index.json"

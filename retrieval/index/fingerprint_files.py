@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval.files import clear_stale
 from retrieval.index.files import FileRecord, IndexFileError, naming_disk_errors
+from storage.files import clear_stale
 
 FORMAT_VERSION = 2
 MANIFEST = "index.json"

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from retrieval.files import append_array, save_array, sync_files
 from retrieval.index.buckets import Buckets
 from retrieval.index.files import IndexFileError, check_content, check_size, naming_disk_errors, record_file
 from retrieval.index.fingerprint_files import SHARDS, ShardRecord
 from retrieval.index.hash_table import HashTable
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
+from storage.files import append_array, save_array, sync_files
 
 _VECTORS = "vectors.bin"
 _ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32, "rows": np.int32}

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.files import save_faiss
 from retrieval.index.base import Index
 from retrieval.index.files import Manifest, read_faiss
+from storage.files import save_faiss
 
 FlatKind = TypeVar("FlatKind", bound="FlatCodesIndex")
 

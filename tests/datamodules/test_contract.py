@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, LabelledFold, RenderedEvents
+from datamodules.batches.feature_dataset import FeatureDataset
 from datamodules.errors import SplitError
 from datamodules.event_synthesis import EVENTS
-from datamodules.feature_dataset import FeatureDataset
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50

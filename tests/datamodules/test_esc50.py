@@ -12,9 +12,9 @@ from torch import nn
 
 from datamodules import Esc50, Roles
 from datamodules import esc50 as esc50_module
-from datamodules.download import Archive
 from datamodules.errors import AudioFileError, DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.esc50 import ROOT_VARIABLE, SUPERCLASSES
+from storage.fetch import Archive
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.esc50 import CLASSES, make_esc50
 

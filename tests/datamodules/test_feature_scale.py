@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from datamodules.clip_frames import ClipFrames
-from datamodules.feature_dataset import ClipFeatures
+from datamodules.batches.clip_frames import ClipFrames
+from datamodules.batches.feature_dataset import ClipFeatures
 from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
 
 NUM_CLIPS, NUM_FRAMES, FEATURE_DIM = 23, 7, 5

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules import FingerprintDataModule, Fma, LibriSpeech, MusicFolder, NoiseOptions, QueryOptions, RoomOptions
+from datamodules.caches.pcm_store import PcmStore
+from datamodules.distortion.noise import find_noise
+from datamodules.distortion.rooms import open_rooms
 from datamodules.errors import AudioFileError, SplitError
-from datamodules.noise import find_noise
-from datamodules.pcm_store import PcmStore
-from datamodules.rooms import open_rooms
-from datamodules.segments import is_silent
+from datamodules.splits.segments import is_silent
 from tests.replicas.air import make_air
 from tests.replicas.fma import make_fma, make_music
 from tests.replicas.librispeech import make_librispeech

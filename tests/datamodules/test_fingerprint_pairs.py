@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules import FingerprintDataModule, FingerprintPairs
+from datamodules.batches.feature_dataset import pass_batch
+from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
+from datamodules.distortion.noise import NoiseFiles
 from datamodules.errors import CacheError, SplitError
-from datamodules.feature_dataset import pass_batch
-from datamodules.noise import NoiseFiles
-from datamodules.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.tracks import Track
 
 CONTEXT, OFFSET, SEGMENT, ROOM = 3, 1, 4, 2

@@ -8,9 +8,9 @@ import pytest
 
 from datamodules import FsdKaggle2018
 from datamodules import fsd_kaggle2018 as fsd_module
-from datamodules.download import Archive
 from datamodules.errors import ChecksumMismatch, DatasetMissing
 from datamodules.fsd_kaggle2018 import ARCHIVES, ROOT_VARIABLE
+from storage.fetch import Archive
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import yaml
 
-from callbacks.query_scores import write_query_scores
-from experiments.cell import CellResult, write_result
-from experiments.run_records import RunRecord
+from callbacks.reports.query_scores import write_query_scores
+from experiments.compare.run_records import RunRecord
+from experiments.grids.cell import CellResult, write_result
 
 
 def config_tree(num_bits: int = 8, seed: int = 0, fold: int = 1, **model: object) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import yaml
 
 import train
 from datamodules import Esc50, RenderedEvents
-from experiments.command import ConfigNotFound, find_config, make_datamodule
+from experiments.command.cli import ConfigNotFound, find_config, make_datamodule
 from lightning_modules.frontends import LogMel, LogMelStatistics, YamNet
 
 ESC50 = "data/esc50.yaml"

@@ -10,9 +10,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import train
-from callbacks.stop_signals import Preempted
-from experiments.command import EarmarkCli
-from experiments.run_folder import RunFolderError
+from callbacks.stopping.stop_signals import Preempted
+from experiments.command.cli import EarmarkCli
+from experiments.command.run_folder import RunFolderError
 from tests.experiments.interrupted_fit import StopBefore, differences, read
 from tests.replicas.esc50 import make_esc50
 from tests.replicas.fma import make_fma

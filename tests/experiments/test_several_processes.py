@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 import train
-from callbacks.prediction_shards import shard_place
+from callbacks.exports.prediction_shards import shard_place
 from lightning_modules import Vae
 from tests.replicas.fma import make_fma
 from tests.replicas.musan import make_musan

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_modules import Fingerprinter, FingerprinterProjection, FrozenFingerprinter
 from lightning_modules.frontends.base import FrontEnd
 from lightning_modules.frontends.distortion import Distortion
-from lightning_modules.frontends.pretrained import WeightsMissing
+from lightning_modules.frontends.pretrained.release import WeightsMissing
 from lightning_modules.networks import HashProjection
 
 RATE, DIM, BITS = 400, 6, 4

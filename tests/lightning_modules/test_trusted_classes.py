@@ -8,7 +8,7 @@ import pytest
 import yaml
 from torch import nn
 
-from experiments.command import _LIGHTNING, CONFIG_FOLDER
+from experiments.command.cli import _LIGHTNING, CONFIG_FOLDER
 from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted, refuse_untrusted
 
 

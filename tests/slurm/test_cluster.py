@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import submit
-from experiments.reproduce import reproduce
+from experiments.papers.command import reproduce
 from tests.slurm.cluster import ClusterError, SlurmCluster, why_no_cluster
 
 _REASON = why_no_cluster()
@@ -169,7 +169,7 @@ def test_of_an_array_only_what_was_lost_is_sent_again(
 def test_what_the_cluster_does_not_have_is_refused(
     on_login_node: SlurmCluster, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.submit_command._check_command", lambda line: None)
+    monkeypatch.setattr("experiments.grids.submit_command._check_command", lambda line: None)
     assert submit.main(["fit", "--config=demo.yaml", "--partition=gold", "--gpus=0"]) == 1
     assert "invalid partition" in capsys.readouterr().err
 

@@ -1,0 +1,1 @@
+"""What a run leaves for others to read: codes, fingerprints, predictions, artifacts."""

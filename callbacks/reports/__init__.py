@@ -1,0 +1,1 @@
+"""What a test shows: tables, figures, sound."""

@@ -1,0 +1,274 @@
+"""Report what a VAE learned: pictures of what it decodes, its latent space, and sound, as files and in W&B.
+
+Reconstructions are the likelihood's mean at the posterior's mean, so nothing but the samples of the prior is random.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytorch_lightning as pl
+import soundfile
+import torch
+import wandb
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
+
+from callbacks.protocols import (
+    Corpus,
+    HasPrior,
+    HasQueries,
+    HasSuperclasses,
+    InvertibleFrontEnd,
+    LatentModel,
+    RestoresFeatures,
+)
+from callbacks.reports.evaluation_mode import evaluating
+from callbacks.reports.spread import spread_over_classes
+from callbacks.reports.vae_figures import (
+    ValueHistograms,
+    count_values,
+    draw_latent_map,
+    draw_latent_use,
+    draw_pixel_values,
+    draw_reconstructions,
+    draw_samples,
+    draw_traversals,
+    latent_variances,
+    most_varying,
+    reconstruct,
+    reconstruct_clips,
+    traverse,
+)
+from retrieval.outputs import RetrievalOutputs
+from storage.atomic_file import write_file
+
+_logger = logging.getLogger(__name__)
+
+_NUM_STEPS = 7  # of a traversal
+_NUM_MEASURED = 64  # clips whose values are counted
+_CLIPS_AT_ONCE = 8
+_PEAK = 0.5
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound file of the report.
+
+    Attributes:
+        path: Where it lies.
+        caption: Class, and whether it is the input or the reconstruction.
+    """
+
+    path: Path
+    caption: str
+
+
+class VaeReport(pl.Callback):
+    """After a test, show what a variational autoencoder learned.
+
+    Writes into `<run folder>/report`, and logs to W&B where that is a logger:
+
+        reconstructions.png   first windows of test queries, spread over the classes, and their reconstructions
+        traversals.png        what is decoded around the mean of all clips as one latent after the other moves
+        prior_samples.png     what is decoded from samples of the prior
+        latent_map.png        the database by the first two principal components of its latents, coloured by class,
+                              and by superclass where there are any
+        pixel_values.png      how often values occur in test queries and in their reconstructions
+        latent_use.png        how much each latent varies over the database, and how many are active
+        audio/                `<clip>-input.wav` and `<clip>-reconstruction.wav`: test queries, decoded window after
+                              window, without the frames left over at the end. Both are what the front end's `invert`
+                              makes of a spectrogram, at a peak of 0.5; they don't compare in level. A front end
+                              without `invert` gives no audio, which the log says.
+
+    Args:
+        num_pictures: Windows beside their reconstructions.
+        num_traversed: Latents that are moved: those that vary most over clips.
+        traversal_range: How far on either side of the mean, in a latent's standard deviations over clips.
+        num_samples: Samples of the prior.
+        num_heard: Clips to listen to; may be 0.
+        seed: Of the samples of the prior, and of the phase that sound starts from.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+    """
+
+    def __init__(
+        self,
+        num_pictures: int = 8,
+        num_traversed: int = 6,
+        traversal_range: float = 3.0,
+        num_samples: int = 8,
+        num_heard: int = 4,
+        seed: int = 0,
+    ) -> None:
+        if min(num_pictures, num_traversed, num_samples) < 1 or num_heard < 0 or traversal_range <= 0:
+            raise ValueError(
+                "Expected num_pictures, num_traversed and num_samples of at least 1, num_heard of at least 0 and "
+                f"traversal_range above 0; got {num_pictures}, {num_traversed}, {num_samples}, {num_heard} and "
+                f"{traversal_range}. Leave them out for the defaults."
+            )
+        self.num_pictures = num_pictures
+        self.num_traversed = num_traversed
+        self.traversal_range = traversal_range
+        self.num_samples = num_samples
+        self.num_heard = num_heard
+        self.seed = seed
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check the model.
+
+        Raises:
+            TypeError: If it is no variational autoencoder.
+        """
+        if not isinstance(pl_module, LatentModel) or not hasattr(pl_module, "prior"):
+            raise TypeError(
+                "VaeReport needs a model with windows, posterior, likelihood and prior, such as lightning_modules.Vae; "
+                f"got {type(pl_module).__name__}. Take VaeReport out of trainer.callbacks."
+            )
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Decode, draw and write, on one process."""
+        if not trainer.is_global_zero:
+            return
+        model = cast(LatentModel, pl_module)
+        outputs = model.retrieval_outputs
+        if outputs is None:
+            raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        folder = Path(trainer.default_root_dir) / "report"
+        folder.mkdir(parents=True, exist_ok=True)
+        with evaluating(pl_module):
+            histograms = self._count_values(model, outputs, datamodule)
+            figures = self._draw(model, outputs, datamodule) | {"pixel_values": draw_pixel_values(histograms)}
+            pictures = [folder / f"{name}.png" for name in figures]
+            for path, figure in zip(pictures, figures.values(), strict=True):
+                write_file(path, partial(figure.savefig, format="png", dpi=120))
+            recordings = self._write_audio(folder / "audio", model, outputs, datamodule)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                _log_to_wandb(logger, pictures, recordings, histograms)
+        _logger.info("What the model learned: %s", folder)
+
+    def _count_values(self, model: LatentModel, outputs: RetrievalOutputs, datamodule: HasQueries) -> ValueHistograms:
+        clips = _fetch_spread(datamodule, outputs.queries.label, _NUM_MEASURED, model.device)["feature"]
+        reconstructions = torch.cat([reconstruct_clips(model, part) for part in clips.split(_CLIPS_AT_ONCE)])
+        inputs = clips[:, : reconstructions.shape[1]]
+        return count_values(inputs.cpu().numpy(), reconstructions.cpu().numpy())
+
+    def _draw(self, model: LatentModel, outputs: RetrievalOutputs, datamodule: HasQueries) -> dict[str, Figure]:
+        corpus = cast(Corpus, datamodule)
+        embedding = outputs.items.embedding.to(model.device)
+        variances = latent_variances(embedding)
+        batch = _fetch_spread(datamodule, outputs.queries.label, self.num_pictures, model.device)
+        inputs = model.windows(batch["feature"])[:, 0]
+        latents = most_varying(variances, self.num_traversed)
+        steps = np.linspace(-self.traversal_range, self.traversal_range, _NUM_STEPS).tolist()
+        generator = torch.Generator(model.device).manual_seed(self.seed)
+        samples = cast(HasPrior, model).prior.sample(self.num_samples, generator)
+        return {
+            "reconstructions": draw_reconstructions(
+                inputs.cpu().numpy(),
+                reconstruct(model, inputs).cpu().numpy(),
+                [corpus.class_names[label] for label in batch["label"].tolist()],
+            ),
+            "traversals": draw_traversals(
+                traverse(model, embedding, latents, steps).cpu().numpy(),
+                latents, variances[latents].sqrt().tolist(), steps,
+            ),
+            "prior_samples": draw_samples(model.likelihood(samples).mean.cpu().numpy()),
+            "latent_map": draw_latent_map(embedding, _colourings(outputs.items.label, corpus)),
+            "latent_use": draw_latent_use(variances),
+        }  # fmt: skip
+
+    def _write_audio(
+        self, folder: Path, model: LatentModel, outputs: RetrievalOutputs, datamodule: HasQueries
+    ) -> list[Recording]:
+        """Write clips and reconstructions, both inverted, where the front end allows it."""
+        if self.num_heard == 0:
+            return []
+        frontend = getattr(datamodule, "frontend", None)
+        if not isinstance(frontend, InvertibleFrontEnd):
+            _logger.info("No audio of reconstructions: %s has no invert.", type(frontend).__name__)
+            return []
+        corpus = cast(Corpus, datamodule)
+        batch = _fetch_spread(datamodule, outputs.queries.label, self.num_heard, model.device)
+        reconstructions = reconstruct_clips(model, batch["feature"])
+        inputs = batch["feature"][:, : reconstructions.shape[1]]
+        names = [corpus.class_names[label] for label in batch["label"].tolist()]
+        recordings = []
+        for position, stem in enumerate(_distinct_stems(batch["item_index"], corpus)):
+            for role, feature in (("input", inputs), ("reconstruction", reconstructions)):
+                waveform = self._to_sound(feature[position : position + 1], frontend, datamodule)
+                path = folder / f"{stem}-{role}.wav"
+                write_wav(path, waveform, frontend.sample_rate_hz)
+                recordings.append(Recording(path, f"{names[position]}: {role}"))
+        return recordings
+
+    def _to_sound(
+        self, feature: Float[Tensor, "1 frame feature"], frontend: InvertibleFrontEnd, datamodule: object
+    ) -> Float[Tensor, " time"]:
+        """Invert one clip; on the CPU, where the seed of its phase can be set and put back."""
+        restored = feature.cpu().numpy()
+        if isinstance(datamodule, RestoresFeatures):
+            restored = datamodule.restore_features(restored)
+        frontend.to(torch.device("cpu"))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            waveform: Float[Tensor, "1 time"] = frontend.invert(torch.from_numpy(restored))
+        return waveform[0]
+
+
+def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int) -> None:
+    """Write 16-bit sound at a peak of 0.5; silence stays silence.
+
+    The level is lost where clips were centred, and would be too low or too high to hear.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    peak = float(waveform.abs().max())
+    samples = (waveform * (_PEAK / peak if peak > 0 else 1.0)).cpu().numpy()
+    write_file(path, partial(soundfile.write, data=samples, samplerate=sample_rate_hz, format="WAV", subtype="PCM_16"))
+
+
+def _fetch_spread(
+    datamodule: HasQueries, label: Int[Tensor, " query"], num_wanted: int, device: torch.device
+) -> dict[str, Tensor]:
+    """Return a batch of test queries, spread over the classes; they are in the order of `label`."""
+    batch = datamodule.role_dataset("query").__getitems__(spread_over_classes(label, num_wanted))
+    return {name: value.to(device) for name, value in batch.items()}
+
+
+def _colourings(label: Int[Tensor, " item"], corpus: Corpus) -> list[tuple[Tensor, Sequence[str]]]:
+    colourings: list[tuple[Tensor, Sequence[str]]] = [(label, corpus.class_names)]
+    if isinstance(corpus, HasSuperclasses) and corpus.superclass_of is not None and corpus.superclass_names is not None:
+        colourings.append((torch.from_numpy(corpus.superclass_of)[label.cpu()], corpus.superclass_names))
+    return colourings
+
+
+def _distinct_stems(item_index: Int[Tensor, " item"], corpus: Corpus) -> list[str]:
+    """Return the file name of each clip without its ending; with its index where folders repeat a name."""
+    indices = item_index.tolist()
+    stems = [Path(corpus.items[index].name).stem for index in indices]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{stem}-{index}" for stem, index in zip(stems, indices, strict=True)]
+
+
+def _log_to_wandb(
+    logger: WandbLogger, pictures: Sequence[Path], recordings: Sequence[Recording], histograms: ValueHistograms
+) -> None:
+    logged: dict[str, object] = {f"report/{path.stem}": wandb.Image(str(path)) for path in pictures}
+    counts = {"input": histograms.input_counts, "reconstruction": histograms.reconstruction_counts}
+    for role, in_bins in counts.items():
+        logged[f"report/{role}_values"] = wandb.Histogram(np_histogram=(in_bins.tolist(), histograms.edges.tolist()))
+    if recordings:
+        logged["report/reconstructed_audio"] = [
+            wandb.Audio(str(recording.path), caption=recording.caption) for recording in recordings
+        ]
+    logger.experiment.log(logged)

@@ -1,0 +1,1 @@
+"""Items as batches: data sets, pairs, samplers and loaders."""

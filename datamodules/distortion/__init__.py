@@ -1,0 +1,1 @@
+"""What queries and training segments are distorted with: noise and rooms."""

@@ -1,0 +1,1 @@
+"""Which items have which role, and how roles and segments are drawn."""

@@ -1,0 +1,1 @@
+"""The command behind train.py: its parser, the run's folder, its checkpoints."""

@@ -1,0 +1,1 @@
+"""Many runs: cells, grids, sweeps, cross-validation, arrays of jobs."""

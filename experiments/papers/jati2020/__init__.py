@@ -1,0 +1,1 @@
+"""Jati and Emmanouilidou, Supervised deep hashing for efficient audio event retrieval, 2020."""

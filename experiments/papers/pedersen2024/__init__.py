@@ -1,0 +1,1 @@
+"""Pedersen, Learning latent audio representations, thesis, 2024."""

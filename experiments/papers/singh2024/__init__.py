@@ -1,0 +1,1 @@
+"""FlowHash: accelerating audio search with balanced hashing via normalizing flow, 2024."""

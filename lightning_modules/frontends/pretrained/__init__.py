@@ -1,0 +1,1 @@
+"""Released networks as front ends: one file each, weights and all."""

@@ -1,0 +1,249 @@
+"""The models behind an index: read from checkpoints and recognised by their checksums.
+
+A checkpoint of a fingerprinter holds its config. Those of other models don't: theirs is the `config.yaml` of the run,
+which is looked for beside the checkpoint, one folder up, and in runs/ for what lies in checkpoints/.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from torch import nn
+
+from experiments.command.cli import find_config
+from lightning_modules import Fingerprinter, FrozenFingerprinter, HashModule, checkpoints
+from lightning_modules.checkpoints import CheckpointError
+from lightning_modules.frontends import FrontEnd
+from lightning_modules.frontends.pretrained.release import weights_checksum
+from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted
+
+POOLED = "pooled"
+_POOLED_CONFIG = "fingerprinter_pooled.yaml"
+
+
+class SearchError(RuntimeError):
+    """An index, or what it needs, can't be used as it is."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Which model an index was built with.
+
+    Attributes:
+        name: Path of its checkpoint, or the name of one that needs none.
+        sha256: Of the checkpoint; of the config where there is no checkpoint.
+    """
+
+    name: str
+    sha256: str
+
+
+def record_of(name: str) -> ModelRecord:
+    """Look at a fingerprinter or another checkpoint.
+
+    Args:
+        name: Path of a checkpoint, or `pooled`.
+
+    Raises:
+        SearchError: If there is no such file.
+    """
+    if name == POOLED:
+        return ModelRecord(POOLED, _checksum_of(_pooled_section()))
+    path = Path(name)
+    if not path.is_file():
+        raise SearchError(
+            f"Expected a checkpoint at {name}, found no file there. Name the .ckpt file that `python train.py fit` "
+            "printed; if it was moved, name its new place."
+        )
+    return ModelRecord(str(path.resolve()), weights_checksum(path))
+
+
+def find_model(record: ModelRecord, new_place: str | None, option: str) -> ModelRecord:
+    """Find the model that an index was built with, where it was or where it is said to be now.
+
+    Args:
+        record: What the index remembers.
+        new_place: Given by the user; None for the remembered place.
+        option: Option by which it is given.
+
+    Raises:
+        SearchError: If it is not there, or is another one.
+    """
+    place = new_place or record.name
+    if place != POOLED and not Path(place).is_file():
+        raise SearchError(
+            f"Expected the checkpoint that the index was built with at {place}, found no file there. If it was moved, "
+            f"name its new place with {option} PATH."
+        )
+    found = record_of(place)
+    if found.sha256 != record.sha256:
+        raise SearchError(
+            f"Expected the model that the index was built with (SHA-256 {record.sha256[:12]}...), found another at "
+            f"{place} ({found.sha256[:12]}...). Name the original with {option} PATH, or index the tracks again in "
+            "another folder."
+        )
+    return found
+
+
+def load_fingerprinter(record: ModelRecord) -> Fingerprinter:
+    """Return a fingerprinter in evaluation mode, without gradients.
+
+    Raises:
+        SearchError: If the checkpoint is of something else, or names a class of a package that is not trusted.
+    """
+    if record.name == POOLED:
+        model: nn.Module = make_model(_pooled_section(), {}).eval().requires_grad_(requires_grad=False)
+    else:
+        content = read_checkpoint(Path(record.name))
+        if not str(content.get("hyper_parameters", {}).get("_class_path", "")).endswith("Fingerprinter"):
+            raise SearchError(
+                f"{record.name}: expected a checkpoint of a fingerprinter that train.py trained, found another. Train "
+                "one with `python train.py fit --config fingerprinter_small.yaml`; the checkpoint of a hash goes with "
+                "--hash, that of a sound-event model with --model."
+            )
+        try:
+            model = FrozenFingerprinter(record.name).fingerprinter
+        except (CheckpointError, UntrustedClass) as error:
+            raise SearchError(str(error)) from error
+    assert isinstance(model, Fingerprinter)
+    return model
+
+
+def load_flow_hash(record: ModelRecord, config: Mapping[str, Any], fingerprint_dim: int) -> HashModule:
+    """Return a hash in evaluation mode, without gradients, on the host.
+
+    Raises:
+        SearchError: If config and checkpoint are not of a hash of such fingerprints.
+    """
+    model = make_model(config["model"], {"input_dim": fingerprint_dim})
+    if not isinstance(model, HashModule):
+        raise SearchError(
+            f"{record.name}: expected a hash, config says {type(model).__name__}. Give --hash the checkpoint of "
+            "`python train.py fit --config flowhash_plus.yaml`, or the name of one that is fitted to the tracks."
+        )
+    load_weights(model, Path(record.name))
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Read a checkpoint of Lightning, without running code it may hold.
+
+    Raises:
+        SearchError: If it is something else.
+    """
+    try:
+        return checkpoints.read_checkpoint(path)
+    except CheckpointError as error:
+        raise SearchError(str(error)) from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a checkpoint.
+
+    Raises:
+        SearchError: If they don't fit.
+    """
+    try:
+        model.load_state_dict(read_checkpoint(path)["state_dict"])
+    except RuntimeError as error:
+        raise SearchError(
+            f"{path}: expected the weights of the model in the config, found others ({str(error).splitlines()[0]}). "
+            "Name the config of the same run with --config."
+        ) from error
+
+
+def read_run_config(checkpoint: Path, given: str | None) -> dict[str, Any]:
+    """Read the config of the run that wrote a checkpoint.
+
+    Args:
+        checkpoint: Where it lies tells where the config is.
+        given: Path of the config or name in configs/; None to look for it.
+
+    Raises:
+        SearchError: If it is not found.
+        ConfigNotFound: If the one given is not there.
+    """
+    if given is not None:
+        path = find_config(given)
+    else:
+        folder = checkpoint.resolve().parent
+        candidates = [folder / "config.yaml", folder.parent / "config.yaml"]
+        if "checkpoints" in folder.parts:
+            place = len(folder.parts) - 1 - folder.parts[::-1].index("checkpoints")
+            candidates.append(Path(*folder.parts[:place], "runs", *folder.parts[place + 1 :], "config.yaml"))
+        found = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if found is None:
+            raise SearchError(
+                f"Expected the config.yaml of the run that wrote {checkpoint}, found none at "
+                f"{' or '.join(map(str, candidates))}. Name it with --config; it lies in the run's folder in runs/."
+            )
+        path = found
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or not {"model", "data"} <= set(config):
+        raise SearchError(f"{path}: expected a run's config with model and data, found none. Name another.")
+    return config
+
+
+def make_model(section: Mapping[str, Any], linked: Mapping[str, int]) -> pl.LightningModule:
+    """Make the model of a config's section, untrained.
+
+    Args:
+        section: `class_path` and `init_args`.
+        linked: Arguments that the data module gives it in training.
+
+    Raises:
+        SearchError: If it can't be made.
+    """
+    init_args = dict(section.get("init_args") or {}) | dict(linked)
+    model = make_part(pl.LightningModule, "model", {"class_path": section["class_path"], "init_args": init_args})
+    assert isinstance(model, pl.LightningModule)
+    return model
+
+
+def make_front_end(section: Mapping[str, Any]) -> FrontEnd:
+    """Make the front end of a config's section.
+
+    Raises:
+        SearchError: If it is none, or can't be made.
+    """
+    frontend = make_part(nn.Module, "frontend", dict(section))
+    if not isinstance(frontend, FrontEnd):
+        raise SearchError(
+            f"Expected a front end that embeds audio files; the run was trained on {type(frontend).__name__}. Train "
+            "the model on a front end, such as lightning_modules.frontends.YamNet."
+        )
+    return frontend
+
+
+def make_part(base: type, name: str, section: Mapping[str, Any]) -> object:
+    """Make an object from a config's section.
+
+    Args:
+        base: What it must be.
+        name: Of the section.
+        section: `class_path` and `init_args`.
+
+    Raises:
+        SearchError: If it can't be made, or names a class of a package that is not trusted.
+    """
+    try:
+        return make_trusted(base, name, section, "the run's config")
+    except UntrustedClass as error:
+        raise SearchError(str(error)) from error
+    except UnusableConfig as error:
+        raise SearchError(f"{error} Name the run's own with --config.") from error
+
+
+def _pooled_section() -> dict[str, Any]:
+    config = yaml.safe_load(find_config(_POOLED_CONFIG).read_text(encoding="utf-8"))
+    section: dict[str, Any] = config["model"]
+    return section
+
+
+def _checksum_of(section: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()

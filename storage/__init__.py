@@ -1,0 +1,1 @@
+"""How files are kept: written whole, checked, locked, fetched. Knows nothing of what is in them."""
