@@ -2,8 +2,9 @@
 
 import torch
 from jaxtyping import Float
-from retrieval.codes import BinaryHash
 from torch import Tensor
+
+from retrieval.codes import BinaryHash
 
 
 class MedianCutHash(BinaryHash):

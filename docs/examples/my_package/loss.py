@@ -1,9 +1,10 @@
 """A loss of one's own: a hinge on the cosine of each pair."""
 
 from jaxtyping import Float, Int
+from torch import Tensor
+
 from lightning_modules.losses import SimilarityLoss
 from lightning_modules.losses.similarity import cosine_matrix, off_diagonal, same_class
-from torch import Tensor
 
 
 class CosineHingeLoss(SimilarityLoss):
