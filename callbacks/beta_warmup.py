@@ -4,7 +4,7 @@ from typing import Literal, cast, get_args
 
 import pytorch_lightning as pl
 
-from callbacks.protocols import HasBeta
+from lightning_modules.vae import Vae
 
 Schedule = Literal["linear", "cyclical"]
 
@@ -53,10 +53,13 @@ class BetaWarmup(pl.Callback):
         """Check the model.
 
         Raises:
-            TypeError: If it has no beta.
+            TypeError: If it is no variational autoencoder.
         """
-        if not isinstance(pl_module, HasBeta):
-            raise TypeError(f"BetaWarmup needs a model with beta; {type(pl_module).__name__} has none.")
+        if not isinstance(pl_module, Vae):
+            raise TypeError(
+                f"BetaWarmup needs a lightning_modules.Vae; got {type(pl_module).__name__}. Take BetaWarmup out of "
+                "trainer.callbacks."
+            )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the weight where a run goes on within an epoch, whose start Lightning then leaves out."""
@@ -64,4 +67,4 @@ class BetaWarmup(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the weight."""
-        cast(HasBeta, pl_module).beta = self.beta_at(trainer.current_epoch)
+        cast(Vae, pl_module).beta = self.beta_at(trainer.current_epoch)

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from callbacks.protocols import HasCodebook, HasRoles
+from callbacks.protocols import HasRoles
+from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import CodebookFit
 from retrieval.codes.product import SAMPLES_PER_CODEWORD_FLOOR
 
@@ -54,7 +55,7 @@ class CodebookRefit(pl.Callback):
         Raises:
             TypeError: If it has no codebook.
         """
-        if not isinstance(pl_module, HasCodebook):
+        if not isinstance(pl_module, CodedRetrievalModule):
             raise TypeError(f"CodebookRefit needs a model with fit_codebook; {type(pl_module).__name__} has none.")
 
     def on_train_batch_end(
@@ -76,7 +77,7 @@ class CodebookRefit(pl.Callback):
         self._fitted_at_step = trainer.global_step
         start = time.perf_counter()
         embeddings = self._embed_items(trainer, module)
-        holder = cast(HasCodebook, module)
+        holder = cast(CodedRetrievalModule, module)
         fit = holder.fit_codebook(embeddings) if trainer.is_global_zero else None
         for tensor in holder.codebook_tensors():
             tensor.copy_(trainer.strategy.broadcast(tensor, src=0))

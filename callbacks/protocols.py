@@ -1,16 +1,12 @@
-"""What callbacks ask of models and data modules; any class that has it will do."""
+"""What callbacks ask of data modules and front ends; any class that has it will do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from retrieval.codes import CodebookFit, Coder
-from retrieval.metrics import LevelScoring, ScoringOptions
-from retrieval.outputs import FingerprintOutputs, PresenceOutputs, RetrievalOutputs
 
 
 @runtime_checkable
@@ -65,148 +61,8 @@ class RoleItems(Protocol):
 class HasRoles(Protocol):
     """A data module that hands out the items of a role."""
 
-    def role_dataset(self, role: Literal["train", "database"]) -> RoleItems:
+    def role_dataset(self, role: Literal["train", "query", "database"]) -> RoleItems:
         """Return the items, in order of their index."""
-
-
-@runtime_checkable
-class HasCodebook(Protocol):
-    """A model whose codebooks, or another code, are fitted outside of back-propagation."""
-
-    def fit_codebook(self, embeddings: Tensor) -> CodebookFit | None:
-        """Fit to embeddings of shape [item, embedding]; None for a code without codebooks."""
-
-    def codebook_tensors(self) -> list[Tensor]:
-        """Return what the fit changed, to be shared between processes."""
-
-
-@runtime_checkable
-class HasBeta(Protocol):
-    """A model whose loss has a weighted part."""
-
-    beta: float
-
-
-@runtime_checkable
-class SearchedModel(Protocol):
-    """A model that searches by embeddings; after a test it holds what reports need."""
-
-    retrieval_outputs: RetrievalOutputs | None
-    scoring: ScoringOptions
-
-    @property
-    def method_name(self) -> str:
-        """What reports call it."""
-
-
-@runtime_checkable
-class CodedModel(SearchedModel, Protocol):
-    """A model that searches by codes."""
-
-    @property
-    def coder(self) -> Coder:
-        """What encodes its embeddings."""
-
-
-@runtime_checkable
-class HasMean(Protocol):
-    """A distribution."""
-
-    @property
-    def mean(self) -> Tensor:
-        """Its mean."""
-
-
-@runtime_checkable
-class LatentModel(SearchedModel, Protocol):
-    """A variational autoencoder of windows of spectrograms; it has a prior, too, see `HasPrior`."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it lives."""
-
-    def windows(self, feature: Tensor) -> Tensor:
-        """Cut clips, [batch, frame, feature], into overlapping windows, [batch, window, frame, feature]."""
-
-    def posterior(self, window: Tensor) -> HasMean:
-        """Encode windows, [batch, frame, feature], to distributions of latents, [batch, latent]."""
-
-    def likelihood(self, latent: Tensor) -> HasMean:
-        """Decode latents, [batch, latent], to distributions of windows, [batch, frame, feature]."""
-
-
-@runtime_checkable
-class LatentPrior(Protocol):
-    """A distribution of latent vectors."""
-
-    def sample(self, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw vectors, [item, latent], on the generator's device."""
-
-
-class HasPrior(Protocol):
-    """What a `LatentModel` samples from.
-
-    Not for `isinstance`, which from Python 3.12 on does not see the submodules of a module.
-    """
-
-    @property
-    def prior(self) -> LatentPrior:
-        """The prior of the latents."""
-
-
-@runtime_checkable
-class HasQueries(Protocol):
-    """A data module that hands out the test queries."""
-
-    def role_dataset(self, role: Literal["query"]) -> RoleItems:
-        """Return the queries, in order of their index."""
-
-
-@runtime_checkable
-class PresenceOfPairs(Protocol):
-    """What a model says of pairs of clips."""
-
-    @property
-    def prob(self) -> Tensor:
-        """Predicted presence matrices, [pair, category, situation]."""
-
-    @property
-    def target(self) -> Tensor:
-        """True ones."""
-
-    @property
-    def attention(self) -> Tensor:
-        """Weight of each frame of the first clip for each category, [pair, time, category]; sums to 1 over time."""
-
-    @property
-    def other_attention(self) -> Tensor:
-        """The same of the second clip."""
-
-
-@runtime_checkable
-class PairwiseModel(Protocol):
-    """A model that compares clips pair by pair; after a test it holds what reports need."""
-
-    presence_outputs: PresenceOutputs | None
-    scoring: LevelScoring
-
-    @property
-    def method_name(self) -> str:
-        """What reports call it."""
-
-    def compare_clips(self, batch: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> PresenceOfPairs:
-        """Compare the clips of two batches of one size, position by position."""
-
-
-@runtime_checkable
-class FingerprintModel(Protocol):
-    """A model that fingerprints segments of tracks; after a test it holds what reports need."""
-
-    fingerprint_outputs: FingerprintOutputs | None
-
-    @property
-    def method_name(self) -> str:
-        """What reports call it."""
 
 
 @runtime_checkable
@@ -216,14 +72,6 @@ class NamedData(Protocol):
     @property
     def data_name(self) -> str:
         """What to call them."""
-
-
-@runtime_checkable
-class HasQueriesAndItems(Protocol):
-    """A data module that hands out test queries, and the database that answers them."""
-
-    def role_dataset(self, role: Literal["query", "database"]) -> RoleItems:
-        """Return the clips of a role, in order of their index."""
 
 
 @runtime_checkable

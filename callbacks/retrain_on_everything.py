@@ -134,7 +134,6 @@ class RetrainOnEverything(pl.Callback):
         if state is None:
             raise ValueError("Expected a checkpoint of a fit with RetrainOnEverything; it has no state. Start anew.")
         _data_of(trainer).hold_out = state["chosen_epochs"] is None
-        _go_back_before_validation(checkpoint["loops"]["fit_loop"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once where the checkpoint's training was complete."""
@@ -221,7 +220,8 @@ class RetrainOnEverything(pl.Callback):
         if num_epochs <= trainer.current_epoch:
             raise RuntimeError(
                 f"Expected a validation in every epoch of the trial; epoch {trainer.current_epoch} had none. "
-                "Look for limit_val_batches, an empty val_dataloader, or a model without validation_step."
+                "Look for limit_val_batches, an empty val_dataloader, a model without validation_step, or a checkpoint "
+                "that was saved between an epoch's last batch and its validation (every_n_train_steps)."
             )
         best = best_num_epochs(self.values, self.mode, self.min_delta)
         if num_epochs < self.max_epochs and num_epochs - best < self.patience:
@@ -275,23 +275,6 @@ def _put_back(initial: _Initial, trainer: pl.Trainer, module: pl.LightningModule
         optimizer.load_state_dict(state)  # parameter groups, too, which schedules and warm-ups write to
     for config, state in zip(trainer.lr_scheduler_configs, initial["schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
-
-
-def _go_back_before_validation(fit_loop: dict[str, Any]) -> None:
-    """Let a fit saved after an epoch's last batch, but before its validation, go on with that validation.
-
-    `ModelCheckpoint(every_n_train_steps=...)` saves there. Lightning would take such an epoch for complete, without
-    validation and `on_train_epoch_end`, so that the trial would lack a value. A validation that was cut short, however,
-    it runs again; so the counters are set as if that had happened.
-    """
-    batches = fit_loop["epoch_loop.batch_progress"]
-    if not batches["is_last_batch"] or batches["total"]["completed"] == batches["total"]["processed"]:
-        return
-    for counters in (batches["total"], batches["current"]):
-        counters["completed"] = counters["processed"]
-    validation = fit_loop["epoch_loop.val_loop.batch_progress"]
-    for counters in (validation["total"], validation["current"]):
-        counters.update(ready=1, started=1, processed=0, completed=0)
 
 
 def _tell(trainer: pl.Trainer, message: str) -> None:

@@ -39,7 +39,8 @@ from torch import Tensor
 
 from callbacks.exports.prediction_export import PredictionExport
 from callbacks.exports.prediction_shards import Columns
-from callbacks.protocols import CodedModel, Corpus
+from callbacks.protocols import Corpus
+from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import Coder, save_coder
 from retrieval.index import HammingIndex, exhaustive_index
 from storage.atomic_file import write_array, write_file
@@ -60,7 +61,7 @@ class CodeExport(PredictionExport):
 
     def export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path, columns: Columns) -> None:
         """Write the module's files."""
-        coder = copy.deepcopy(pl_module.coder).cpu() if isinstance(pl_module, CodedModel) else None
+        coder = copy.deepcopy(pl_module.coder).cpu() if isinstance(pl_module, CodedRetrievalModule) else None
         embeddings, labels = (torch.from_numpy(columns[name]) for name in ("embedding", "label"))
         corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
         export_codes(folder, coder, embeddings.float(), columns["item_index"].tolist(), labels, corpus)

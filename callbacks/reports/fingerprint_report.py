@@ -1,23 +1,20 @@
 """Report a test of a fingerprinter: what was found under which distortion, on the terminal, as files, and in W&B."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytorch_lightning as pl
-import wandb
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import WandbLogger
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from callbacks.protocols import FingerprintModel, NamedData
+from callbacks.protocols import NamedData
 from callbacks.reports.query_scores import write_query_scores
+from callbacks.reports.report import Findings, Report
+from lightning_modules.fingerprinter import Fingerprinter
 from retrieval.metrics import ConditionHits, HitShare
 from retrieval.outputs import FingerprintOutputs
-from storage.atomic_file import write_csv, write_file
 
 # By attribute of ConditionHits.
 _SHOWN = {
@@ -28,7 +25,7 @@ _SHOWN = {
 }
 
 
-class FingerprintReport(pl.Callback):
+class FingerprintReport(Report):
     """After a test, tell what share of the queries was found, condition by condition.
 
     Prints a table, writes into `<run folder>/report`, and logs the same to W&B where that is a logger:
@@ -39,31 +36,15 @@ class FingerprintReport(pl.Callback):
         queries.csv   whether each query was found within 50 ms, and in the right track: 1 or 0
     """
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check the model.
+    model_class = Fingerprinter
 
-        Raises:
-            TypeError: If it makes no fingerprints.
-        """
-        if not isinstance(pl_module, FingerprintModel):
-            raise TypeError(
-                "FingerprintReport needs a model with fingerprint_outputs and method_name, such as "
-                f"lightning_modules.Fingerprinter; got {type(pl_module).__name__}. Take FingerprintReport out of "
-                "trainer.callbacks."
-            )
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write and print, on one process."""
-        if not trainer.is_global_zero:
-            return
-        model = cast(FingerprintModel, pl_module)
+    def find(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path) -> Findings:
+        """Lay out the shares, and write the scores of the queries."""
+        model = cast(Fingerprinter, pl_module)
         outputs = model.fingerprint_outputs
         if outputs is None:
             raise RuntimeError("The model left no fingerprint_outputs; its on_test_epoch_end has to.")
         data_name = cast(NamedData, trainer.datamodule).data_name  # type: ignore[attr-defined]
-        rows = _to_rows(outputs.hits, model.method_name, data_name)
-        folder = Path(trainer.default_root_dir) / "report"
-        write_csv(folder / "hits.csv", rows)
         conditions = [outputs.hits[position].condition for position in outputs.condition.tolist()]
         queries = [
             f"{number}, {condition}"
@@ -72,14 +53,9 @@ class FingerprintReport(pl.Callback):
         write_query_scores(
             folder, queries, {"top1": outputs.is_localised.double(), "track": outputs.is_in_track.double()}
         )
-        figure = draw_hits(outputs.hits, f"{model.method_name}, {data_name}")
-        write_file(folder / "hits.png", partial(figure.savefig, format="png", dpi=120))
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        for logger in loggers:
-            table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-            logger.experiment.config.update({"data_name": data_name}, allow_val_change=True)
-            logger.experiment.log({"report/hits": table, "report/hits_figure": wandb.Image(str(folder / "hits.png"))})
-        _print(outputs, f"{model.method_name}, {data_name}", folder, loggers)
+        title = f"{model.method_name}, {data_name}"
+        rows = _to_rows(outputs.hits, model.method_name, data_name)
+        return Findings(data_name, [_lay_out(outputs, title)], {"hits": rows}, {"hits": draw_hits(outputs.hits, title)})
 
 
 def draw_hits(hits: Sequence[ConditionHits], title: str) -> Figure:
@@ -116,7 +92,7 @@ def _to_rows(hits: Sequence[ConditionHits], method: str, data_name: str) -> list
     return rows
 
 
-def _print(outputs: FingerprintOutputs, title: str, folder: Path, loggers: Sequence[WandbLogger]) -> None:
+def _lay_out(outputs: FingerprintOutputs, title: str) -> Table:
     table = Table(
         title=f"{title}: {len(outputs.items.track):,} fingerprints, found by exact search, %", box=SIMPLE_HEAD
     )
@@ -128,9 +104,4 @@ def _print(outputs: FingerprintOutputs, title: str, folder: Path, loggers: Seque
         shares = [cast(HitShare | None, getattr(each, name)) for name in _SHOWN]
         cells = ["" if share is None else f"{100 * share.share:.1f}" for share in shares]
         table.add_row(each.condition, *cells, "" if each.localised is None else f"{each.localised.num_queries:,}")
-    console = Console()
-    console.print(table)
-    console.print(f"Tables and figures: {folder}", soft_wrap=True)
-    for logger in loggers:
-        run = logger.experiment
-        console.print(f"W&B run: {Path(run.dir).parent if run.offline else run.url}", soft_wrap=True)
+    return table

@@ -2,22 +2,18 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytorch_lightning as pl
 import torch
-import wandb
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import WandbLogger
-from rich.console import Console
+from rich.table import Table
 
-from callbacks.protocols import Corpus, HasQueriesAndItems, PairwiseModel
+from callbacks.protocols import Corpus, HasRoles
 from callbacks.reports.clip_spectrogram import clip_spectrogram
-from callbacks.reports.evaluation_mode import evaluating
 from callbacks.reports.heard_clips import HeardClip, HeardQuery, lay_out_heard
 from callbacks.reports.presence_baselines import (
     FirstStageScores,
@@ -40,11 +36,13 @@ from callbacks.reports.presence_tables import (
     to_dicts,
 )
 from callbacks.reports.query_scores import write_query_scores
+from callbacks.reports.report import Findings, Report, Rows
 from callbacks.reports.sample_pairs import SamplePair, compare_sample, name_labels
 from callbacks.reports.spread import spread_over_labels
+from lightning_modules.siamese import Siamese
 from retrieval.metrics import LevelScoring
 from retrieval.outputs import PresenceOutputs
-from storage.atomic_file import write_csv, write_file, write_text
+from storage.atomic_file import write_text
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +66,7 @@ class _Results:
     stages: list[FirstStageScores]
 
 
-class PresenceReport(pl.Callback):
+class PresenceReport(Report):
     """After a test, compare a model that compares pairs with search by its features and with chance.
 
     Prints tables, writes into `<run folder>/report`, and logs the same to W&B where that is a logger, with a table of
@@ -96,6 +94,8 @@ class PresenceReport(pl.Callback):
         ValueError: If there is nothing to show.
     """
 
+    model_class = Siamese
+
     def __init__(self, num_pairs: int = 6, num_retrieved: int = 5, num_queries_shown: int = 8, seed: int = 0) -> None:
         if min(num_pairs, num_retrieved) < 1 or num_queries_shown < 0:
             raise ValueError(
@@ -107,47 +107,28 @@ class PresenceReport(pl.Callback):
         self.num_queries_shown = num_queries_shown
         self.seed = seed
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check the model.
-
-        Raises:
-            TypeError: If it doesn't compare pairs.
-        """
-        if not isinstance(pl_module, PairwiseModel):
-            raise TypeError(
-                "PresenceReport needs a model with presence_outputs, scoring, method_name and compare_clips, such as "
-                f"lightning_modules.Siamese; got {type(pl_module).__name__}. Take PresenceReport out of "
-                "trainer.callbacks."
-            )
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Score, draw and write, on one process."""
-        if not trainer.is_global_zero:
-            return
-        model = cast(PairwiseModel, pl_module)
+    def find(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path) -> Findings:
+        """Score, lay out and draw."""
+        model = cast(Siamese, pl_module)
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         corpus = cast(Corpus, datamodule)
-        outputs = model.presence_outputs
-        if outputs is None:
-            raise RuntimeError("The model left no presence_outputs; its on_test_epoch_end has to.")
+        outputs = _outputs_of(model)
         results = _measure(model, outputs, corpus)
-        folder = Path(trainer.default_root_dir) / "report"
-        _write_results(folder, results)
+        rows = _to_rows(results)
+        write_text(folder / "results.json", json.dumps(rows["results"], indent=1))
         queries = [corpus.items[int(index)].name for index in outputs.queries.item_index]
         by_metric = {f"mAP_{s}@{k}": values for (s, k), values in outputs.scores.average_precision.items()}
         write_query_scores(folder, queries, by_metric)
-        with evaluating(pl_module):
-            pairs = compare_sample(model, outputs, cast(HasQueriesAndItems, datamodule), self.num_pairs)
-        pictures = []
-        for name, figure in self._draw(outputs, results, pairs, corpus.class_names).items():
-            pictures.append(folder / f"{name}.png")
-            write_file(pictures[-1], partial(figure.savefig, format="png", dpi=120))
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        for logger in loggers:
-            heard = lay_out_heard(self._heard(outputs, corpus))
-            _log_to_wandb(logger, results, pictures, heard, outputs.pairs_per_second, corpus.data_name)
-        _print(results, folder, outputs.queries.label.shape[1], loggers)
+        pairs = compare_sample(model, outputs, cast(HasRoles, datamodule), self.num_pairs)
+        figures = self._draw(outputs, results, pairs, corpus.class_names)
         _tell_speed_and_swap(outputs, model.scoring)
+        return Findings(corpus.data_name, _tables(results, outputs.queries.label.shape[1]), rows, figures)
+
+    def media(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, object]:
+        """Return the speed, and queries with what they retrieved to listen to."""
+        outputs = _outputs_of(cast(Siamese, pl_module))
+        corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
+        return {"report/pairs_per_second": outputs.pairs_per_second} | lay_out_heard(self._heard(outputs, corpus))
 
     def _draw(
         self, outputs: PresenceOutputs, results: _Results, pairs: Sequence[SamplePair], class_names: Sequence[str]
@@ -199,7 +180,7 @@ def _are_there(paths: Sequence[Path], what: str) -> bool:
     return not missing
 
 
-def _measure(model: PairwiseModel, outputs: PresenceOutputs, corpus: Corpus) -> _Results:
+def _measure(model: Siamese, outputs: PresenceOutputs, corpus: Corpus) -> _Results:
     scores = {model.method_name: outputs.scores} | baseline_scores(outputs, model.scoring)
     stages: list[FirstStageScores] = []
     if not bool(outputs.level.isnan().any()):
@@ -207,26 +188,25 @@ def _measure(model: PairwiseModel, outputs: PresenceOutputs, corpus: Corpus) -> 
     return _Results(level_rows(scores, corpus.data_name), accuracy_rows(outputs, corpus.class_names), stages)
 
 
-def _write_results(folder: Path, results: _Results) -> None:
-    rows = to_dicts(results.levels)
-    write_text(folder / "results.json", json.dumps(rows, indent=1))
-    write_csv(folder / "results.csv", rows)
-    write_csv(folder / "presence_accuracy.csv", to_dicts(results.accuracies))
-    if results.stages:
-        write_csv(folder / "first_stage.csv", first_stage_rows(results.stages))
+def _outputs_of(model: Siamese) -> PresenceOutputs:
+    if model.presence_outputs is None:
+        raise RuntimeError("The model left no presence_outputs; its on_test_epoch_end has to.")
+    return model.presence_outputs
 
 
-def _print(results: _Results, folder: Path, num_categories: int, loggers: Sequence[WandbLogger]) -> None:
-    console = Console()
-    for threshold in dict.fromkeys(row.s for row in results.levels):
-        console.print(level_table(results.levels, threshold, num_categories))
-    console.print(accuracy_table(results.accuracies))
-    if results.stages:
-        console.print(first_stage_table(results.stages))
-    console.print(f"Tables and figures: {folder}", soft_wrap=True)
-    for logger in loggers:
-        run = logger.experiment
-        console.print(f"W&B run: {Path(run.dir).parent if run.offline else run.url}", soft_wrap=True)
+def _to_rows(results: _Results) -> dict[str, Rows]:
+    rows: dict[str, Rows] = {
+        "results": to_dicts(results.levels),
+        "presence_accuracy": to_dicts(results.accuracies),
+    }
+    return rows | ({"first_stage": first_stage_rows(results.stages)} if results.stages else {})
+
+
+def _tables(results: _Results, num_categories: int) -> list[Table]:
+    thresholds = dict.fromkeys(row.s for row in results.levels)
+    tables = [level_table(results.levels, threshold, num_categories) for threshold in thresholds]
+    tables.append(accuracy_table(results.accuracies))
+    return [*tables, first_stage_table(results.stages)] if results.stages else tables
 
 
 def _tell_speed_and_swap(outputs: PresenceOutputs, scoring: LevelScoring) -> None:
@@ -240,27 +220,3 @@ def _tell_speed_and_swap(outputs: PresenceOutputs, scoring: LevelScoring) -> Non
         f"mAP_{s}@{k} {100 * swapped[s, k]:.1f} % for {100 * given[s, k]:.1f} %" for s, k in given if k == cutoff
     )
     _logger.info("Swapping the clips of a pair changes its level by %.3g on average: %s.", change, shown)
-
-
-def _log_to_wandb(
-    logger: WandbLogger,
-    results: _Results,
-    pictures: Sequence[Path],
-    heard: Mapping[str, object],
-    pairs_per_second: float,
-    data_name: str,
-) -> None:
-    run = logger.experiment
-    run.config.update({"data_name": data_name}, allow_val_change=True)
-    tables: dict[str, Sequence[Mapping[str, object]]] = {
-        "results": to_dicts(results.levels),
-        "presence_accuracy": to_dicts(results.accuracies),
-    }
-    if results.stages:
-        tables["first_stage"] = first_stage_rows(results.stages)
-    logged: dict[str, object] = {
-        f"report/{name}": wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-        for name, rows in tables.items()
-    }
-    logged |= {f"report/{path.stem}": wandb.Image(str(path)) for path in pictures}
-    run.log({**logged, **heard, "report/pairs_per_second": pairs_per_second})

@@ -1,31 +1,32 @@
 """Report a test: the model beside its baselines on the terminal, as files, and in W&B."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import pytorch_lightning as pl
 import wandb
-from pytorch_lightning.loggers import WandbLogger
-from rich.console import Console
+from matplotlib.figure import Figure
 from rich.table import Table
 
-from callbacks.protocols import CodedModel, Corpus, SearchedModel
+from callbacks.protocols import Corpus
 from callbacks.reports.baselines import score_exact, score_product_quantization
 from callbacks.reports.figures import draw_confusion, draw_embedding_map, draw_map_curves, nearest_confusion
 from callbacks.reports.heard_clips import HeardClip, HeardQuery, lay_out_heard
 from callbacks.reports.query_scores import write_query_scores
+from callbacks.reports.report import Findings, Report
 from callbacks.reports.spread import spread_over_classes
+from lightning_modules.base import CodedRetrievalModule, RetrievalModule
 from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
-from storage.atomic_file import write_csv, write_text
+from storage.atomic_file import write_text
 
 _FLOAT_BITS = 32  # of an embedding that is searched as it is
 
 
-class RetrievalReport(pl.Callback):
+class RetrievalReport(Report):
     """After a test, compare the model with search by its input features, unlearned.
 
     The baselines are exact cosine search and, beside a product quantizer, PQ of the features, plain and of unit length,
@@ -40,6 +41,8 @@ class RetrievalReport(pl.Callback):
         product_quantization: Whether PQ is among the baselines.
     """
 
+    model_class = RetrievalModule
+
     def __init__(
         self,
         num_heard_queries: int = 8,
@@ -51,82 +54,41 @@ class RetrievalReport(pl.Callback):
         self.num_heard_items = num_heard_items
         self.figures = figures
         self.product_quantization = product_quantization
+        self._scores: dict[str, RetrievalScores] = {}
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Score the baselines and write the report, on one process."""
-        if not trainer.is_global_zero:
-            return
-        model = cast(SearchedModel, pl_module)
+    def find(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path) -> Findings:
+        """Score the baselines, lay the results out and draw them."""
+        model = cast(RetrievalModule, pl_module)
         corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
-        outputs = model.retrieval_outputs
-        if outputs is None:
-            raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
-        coder = model.coder if isinstance(model, CodedModel) else None
+        outputs = _outputs_of(model)
+        coder = model.coder if isinstance(model, CodedRetrievalModule) else None
         embedding_dim = outputs.items.embedding.shape[1]
         size = f"{embedding_dim} floats" if coder is None else f"{coder.num_bits} bits"
         scores = {f"{model.method_name}, {size}": outputs.scores}
         if self.product_quantization and isinstance(coder, ProductQuantizer):
             scores |= score_product_quantization(outputs, coder, model.scoring)
         scores |= score_exact(outputs, model.scoring)
-        folder = Path(trainer.default_root_dir) / "report"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_results(folder, scores, corpus.data_name, coder.num_bits if coder else _FLOAT_BITS * embedding_dim)
+        rows = result_rows(scores, corpus.data_name, coder.num_bits if coder else _FLOAT_BITS * embedding_dim)
+        write_text(folder / "results.json", json.dumps(rows, indent=1))
         queries = [corpus.items[int(index)].name for index in outputs.queries.item_index]
         write_query_scores(folder, queries, {"mAP": outputs.scores.average_precision})
-        drawn = self._draw(folder, outputs, scores, corpus) if self.figures else []
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        for logger in loggers:
-            self._log_to_wandb(logger, outputs, scores, drawn, corpus)
-        console = Console()
-        console.print(results_table(scores, corpus.data_name))
-        console.print(f"Table and figures: {folder}", soft_wrap=True)
-        for logger in loggers:
-            run = logger.experiment
-            console.print(f"W&B run: {Path(run.dir).parent if run.offline else run.url}", soft_wrap=True)
+        figures = _draw(outputs, scores, corpus) if self.figures else {}
+        self._scores = scores
+        return Findings(corpus.data_name, [results_table(scores, corpus.data_name)], {"results": rows}, figures)
 
-    def _draw(
-        self, folder: Path, outputs: RetrievalOutputs, scores: Mapping[str, RetrievalScores], corpus: Corpus
-    ) -> list[Path]:
-        figures = {
-            "map_at_r": draw_map_curves(scores, corpus.data_name),
-            "embeddings": draw_embedding_map(outputs, corpus.class_names),
-            "nearest_neighbour_confusion": draw_confusion(outputs, corpus.class_names),
-        }
-        paths = [folder / f"{name}.png" for name in figures]
-        for path, figure in zip(paths, figures.values(), strict=True):
-            figure.savefig(path, dpi=120)
-        return paths
-
-    def _log_to_wandb(
-        self,
-        logger: WandbLogger,
-        outputs: RetrievalOutputs,
-        scores: Mapping[str, RetrievalScores],
-        drawn: Sequence[Path],
-        corpus: Corpus,
-    ) -> None:
-        names = list(next(iter(scores.values())).summary())
-        results = wandb.Table(columns=["method", *names])
-        for method, method_scores in scores.items():
-            results.add_data(method, *(method_scores.summary().get(name) for name in names))
+    def media(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, object]:
+        """Return curve and confusion as tables, and queries with their nearest items to listen to."""
+        corpus = cast(Corpus, trainer.datamodule)  # type: ignore[attr-defined]
+        outputs = _outputs_of(cast(RetrievalModule, pl_module))
         curve = wandb.Table(columns=["method", "R", "mAP"])
-        for method, method_scores in scores.items():
+        for method, method_scores in self._scores.items():
             for cutoff, value in (method_scores.map_at | {method_scores.num_items: method_scores.mean_ap}).items():
                 curve.add_data(method, cutoff, value)
         confusion = wandb.Table(columns=["query", *corpus.class_names])
         for name, row in zip(corpus.class_names, nearest_confusion(outputs, len(corpus.class_names)), strict=True):
             confusion.add_data(name, *row.tolist())
-        run = logger.experiment
-        run.config.update({"data_name": corpus.data_name}, allow_val_change=True)
-        run.log(
-            {
-                "report/results": results,
-                "report/map_at_r_table": curve,
-                "report/nearest_neighbour_confusion_table": confusion,
-            }
-            | lay_out_heard(self._heard(outputs, corpus))
-            | {f"report/{path.stem}": wandb.Image(str(path)) for path in drawn}
-        )
+        tables = {"report/map_at_r_table": curve, "report/nearest_neighbour_confusion_table": confusion}
+        return tables | lay_out_heard(self._heard(outputs, corpus))
 
     def _heard(self, outputs: RetrievalOutputs, corpus: Corpus) -> list[HeardQuery]:
         class_of = dict(zip(outputs.items.item_index.tolist(), outputs.items.label.tolist(), strict=True))
@@ -159,8 +121,20 @@ def results_table(scores: Mapping[str, RetrievalScores], data_name: str) -> Tabl
     return table
 
 
-def write_results(folder: Path, scores: Mapping[str, RetrievalScores], data_name: str, num_bits: int) -> None:
-    """Write `results.csv`, a line a method, and `results.json`, each complete or not at all."""
-    rows = [{"data": data_name, "num_bits": num_bits, "method": name} | row.summary() for name, row in scores.items()]
-    write_csv(folder / "results.csv", rows)
-    write_text(folder / "results.json", json.dumps(rows, indent=1))
+def result_rows(scores: Mapping[str, RetrievalScores], data_name: str, num_bits: int) -> list[dict[str, object]]:
+    """Return the scores as rows of a table, a row a method."""
+    return [{"data": data_name, "num_bits": num_bits, "method": name, **row.summary()} for name, row in scores.items()]
+
+
+def _outputs_of(model: RetrievalModule) -> RetrievalOutputs:
+    if model.retrieval_outputs is None:
+        raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
+    return model.retrieval_outputs
+
+
+def _draw(outputs: RetrievalOutputs, scores: Mapping[str, RetrievalScores], corpus: Corpus) -> dict[str, Figure]:
+    return {
+        "map_at_r": draw_map_curves(scores, corpus.data_name),
+        "embeddings": draw_embedding_map(outputs, corpus.class_names),
+        "nearest_neighbour_confusion": draw_confusion(outputs, corpus.class_names),
+    }

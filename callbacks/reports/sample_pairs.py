@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from callbacks.protocols import Corpus, CorpusItem, HasQueriesAndItems, PairwiseModel
+from callbacks.protocols import Corpus, CorpusItem, HasRoles
 from callbacks.reports.spread import spread_over_labels
+from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs
 
 NEAREST, FARTHEST = "first retrieved", "lowest level"
@@ -49,9 +50,7 @@ class SamplePair:
     target: Float[Tensor, "category situation"]
 
 
-def compare_sample(
-    model: PairwiseModel, outputs: PresenceOutputs, datamodule: HasQueriesAndItems, num_pairs: int
-) -> list[SamplePair]:
+def compare_sample(model: Siamese, outputs: PresenceOutputs, datamodule: HasRoles, num_pairs: int) -> list[SamplePair]:
     """Compare queries of all kinds, each with the first item it retrieved and with one of the lowest level.
 
     Args:

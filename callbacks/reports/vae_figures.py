@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from callbacks.protocols import LatentModel
+from lightning_modules.vae import Vae
 
 # A latent dimension is active if its mean varies more than that over the clips (Burda et al., Importance weighted
 # autoencoders, 2016); as in lightning_modules/vae.py.
@@ -45,16 +45,12 @@ class ValueHistograms:
     reconstruction_counts: Int[np.ndarray, " bin"]
 
 
-def reconstruct(
-    model: LatentModel, window: Float[Tensor, "batch frame feature"]
-) -> Float[Tensor, "batch frame feature"]:
+def reconstruct(model: Vae, window: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame feature"]:
     """Return the likelihood's mean at the posterior's mean."""
     return model.likelihood(model.posterior(window).mean).mean
 
 
-def reconstruct_clips(
-    model: LatentModel, feature: Float[Tensor, "batch frame feature"]
-) -> Float[Tensor, "batch kept feature"]:
+def reconstruct_clips(model: Vae, feature: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch kept feature"]:
     """Reconstruct clips window after window, without overlap; the frames after the last whole window are dropped."""
     window_frames = model.windows(feature[:1]).shape[2]
     num_windows = feature.shape[1] // window_frames
@@ -84,7 +80,7 @@ def most_varying(variances: Float[Tensor, " latent"], num_wanted: int) -> list[i
 
 
 def traverse(
-    model: LatentModel, embedding: Float[Tensor, "item latent"], latents: Sequence[int], steps: Sequence[float]
+    model: Vae, embedding: Float[Tensor, "item latent"], latents: Sequence[int], steps: Sequence[float]
 ) -> Float[Tensor, "row step frame feature"]:
     """Decode the mean of clips with one latent after the other moved.
 

@@ -17,19 +17,16 @@ import torch
 import wandb
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from callbacks.protocols import (
     Corpus,
-    HasPrior,
-    HasQueries,
+    HasRoles,
     HasSuperclasses,
     InvertibleFrontEnd,
-    LatentModel,
     RestoresFeatures,
 )
-from callbacks.reports.evaluation_mode import evaluating
+from callbacks.reports.report import Findings, Report
 from callbacks.reports.spread import spread_over_classes
 from callbacks.reports.vae_figures import (
     ValueHistograms,
@@ -46,6 +43,7 @@ from callbacks.reports.vae_figures import (
     reconstruct_clips,
     traverse,
 )
+from lightning_modules.vae import Vae
 from retrieval.outputs import RetrievalOutputs
 from storage.atomic_file import write_file
 
@@ -70,7 +68,7 @@ class Recording:
     caption: str
 
 
-class VaeReport(pl.Callback):
+class VaeReport(Report):
     """After a test, show what a variational autoencoder learned.
 
     Writes into `<run folder>/report`, and logs to W&B where that is a logger:
@@ -99,6 +97,8 @@ class VaeReport(pl.Callback):
         ValueError: If there is nothing to draw.
     """
 
+    model_class = Vae
+
     def __init__(
         self,
         num_pictures: int = 8,
@@ -120,49 +120,42 @@ class VaeReport(pl.Callback):
         self.num_samples = num_samples
         self.num_heard = num_heard
         self.seed = seed
+        self._recordings: list[Recording] = []
+        self._histograms: ValueHistograms
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check the model.
-
-        Raises:
-            TypeError: If it is no variational autoencoder.
-        """
-        if not isinstance(pl_module, LatentModel) or not hasattr(pl_module, "prior"):
-            raise TypeError(
-                "VaeReport needs a model with windows, posterior, likelihood and prior, such as lightning_modules.Vae; "
-                f"got {type(pl_module).__name__}. Take VaeReport out of trainer.callbacks."
-            )
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Decode, draw and write, on one process."""
-        if not trainer.is_global_zero:
-            return
-        model = cast(LatentModel, pl_module)
-        outputs = model.retrieval_outputs
-        if outputs is None:
-            raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
+    def find(self, trainer: pl.Trainer, pl_module: pl.LightningModule, folder: Path) -> Findings:
+        """Decode, draw, and write sound."""
+        model = cast(Vae, pl_module)
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        folder = Path(trainer.default_root_dir) / "report"
-        folder.mkdir(parents=True, exist_ok=True)
-        with evaluating(pl_module):
-            histograms = self._count_values(model, outputs, datamodule)
-            figures = self._draw(model, outputs, datamodule) | {"pixel_values": draw_pixel_values(histograms)}
-            pictures = [folder / f"{name}.png" for name in figures]
-            for path, figure in zip(pictures, figures.values(), strict=True):
-                write_file(path, partial(figure.savefig, format="png", dpi=120))
-            recordings = self._write_audio(folder / "audio", model, outputs, datamodule)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                _log_to_wandb(logger, pictures, recordings, histograms)
-        _logger.info("What the model learned: %s", folder)
+        if model.retrieval_outputs is None:
+            raise RuntimeError("The model left no retrieval_outputs; its on_test_epoch_end has to.")
+        outputs = model.retrieval_outputs
+        self._histograms = self._count_values(model, outputs, datamodule)
+        figures = self._draw(model, outputs, datamodule) | {"pixel_values": draw_pixel_values(self._histograms)}
+        self._recordings = self._write_audio(folder / "audio", model, outputs, datamodule)
+        return Findings(cast(Corpus, datamodule).data_name, figures=figures)
 
-    def _count_values(self, model: LatentModel, outputs: RetrievalOutputs, datamodule: HasQueries) -> ValueHistograms:
+    def media(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, object]:
+        """Return histograms of values, and recordings to listen to."""
+        edges = self._histograms.edges.tolist()
+        counts = {"input": self._histograms.input_counts, "reconstruction": self._histograms.reconstruction_counts}
+        shown: dict[str, object] = {
+            f"report/{role}_values": wandb.Histogram(np_histogram=(in_bins.tolist(), edges))
+            for role, in_bins in counts.items()
+        }
+        if self._recordings:
+            shown["report/reconstructed_audio"] = [
+                wandb.Audio(str(recording.path), caption=recording.caption) for recording in self._recordings
+            ]
+        return shown
+
+    def _count_values(self, model: Vae, outputs: RetrievalOutputs, datamodule: HasRoles) -> ValueHistograms:
         clips = _fetch_spread(datamodule, outputs.queries.label, _NUM_MEASURED, model.device)["feature"]
         reconstructions = torch.cat([reconstruct_clips(model, part) for part in clips.split(_CLIPS_AT_ONCE)])
         inputs = clips[:, : reconstructions.shape[1]]
         return count_values(inputs.cpu().numpy(), reconstructions.cpu().numpy())
 
-    def _draw(self, model: LatentModel, outputs: RetrievalOutputs, datamodule: HasQueries) -> dict[str, Figure]:
+    def _draw(self, model: Vae, outputs: RetrievalOutputs, datamodule: HasRoles) -> dict[str, Figure]:
         corpus = cast(Corpus, datamodule)
         embedding = outputs.items.embedding.to(model.device)
         variances = latent_variances(embedding)
@@ -171,7 +164,7 @@ class VaeReport(pl.Callback):
         latents = most_varying(variances, self.num_traversed)
         steps = np.linspace(-self.traversal_range, self.traversal_range, _NUM_STEPS).tolist()
         generator = torch.Generator(model.device).manual_seed(self.seed)
-        samples = cast(HasPrior, model).prior.sample(self.num_samples, generator)
+        samples = model.prior.sample(self.num_samples, generator)
         return {
             "reconstructions": draw_reconstructions(
                 inputs.cpu().numpy(),
@@ -188,7 +181,7 @@ class VaeReport(pl.Callback):
         }  # fmt: skip
 
     def _write_audio(
-        self, folder: Path, model: LatentModel, outputs: RetrievalOutputs, datamodule: HasQueries
+        self, folder: Path, model: Vae, outputs: RetrievalOutputs, datamodule: HasRoles
     ) -> list[Recording]:
         """Write clips and reconstructions, both inverted, where the front end allows it."""
         if self.num_heard == 0:
@@ -237,7 +230,7 @@ def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int)
 
 
 def _fetch_spread(
-    datamodule: HasQueries, label: Int[Tensor, " query"], num_wanted: int, device: torch.device
+    datamodule: HasRoles, label: Int[Tensor, " query"], num_wanted: int, device: torch.device
 ) -> dict[str, Tensor]:
     """Return a batch of test queries, spread over the classes; they are in the order of `label`."""
     batch = datamodule.role_dataset("query").__getitems__(spread_over_classes(label, num_wanted))
@@ -258,17 +251,3 @@ def _distinct_stems(item_index: Int[Tensor, " item"], corpus: Corpus) -> list[st
     if len(set(stems)) == len(stems):
         return stems
     return [f"{stem}-{index}" for stem, index in zip(stems, indices, strict=True)]
-
-
-def _log_to_wandb(
-    logger: WandbLogger, pictures: Sequence[Path], recordings: Sequence[Recording], histograms: ValueHistograms
-) -> None:
-    logged: dict[str, object] = {f"report/{path.stem}": wandb.Image(str(path)) for path in pictures}
-    counts = {"input": histograms.input_counts, "reconstruction": histograms.reconstruction_counts}
-    for role, in_bins in counts.items():
-        logged[f"report/{role}_values"] = wandb.Histogram(np_histogram=(in_bins.tolist(), histograms.edges.tolist()))
-    if recordings:
-        logged["report/reconstructed_audio"] = [
-            wandb.Audio(str(recording.path), caption=recording.caption) for recording in recordings
-        ]
-    logger.experiment.log(logged)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import CodebookRefit
+from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import CodebookFit, ProductQuantizer
+from retrieval.metrics import ScoringOptions
 
 
 class Items:
@@ -43,11 +45,11 @@ class Data(pl.LightningDataModule):
         return DataLoader(TensorDataset(torch.zeros(2, 1)))
 
 
-class Model(pl.LightningModule):
+class Model(CodedRetrievalModule):
     """Records what happens in which order."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ScoringOptions())
         self.layer = nn.Linear(1, 2)
         self.dropout = nn.Dropout(0.5)
         self.quantizer = ProductQuantizer(2, 1, 2)
@@ -63,10 +65,17 @@ class Model(pl.LightningModule):
         loss: Tensor = self(batch[0] + 1).square().mean()
         return loss
 
+    @property
+    def coder(self) -> ProductQuantizer:
+        return self.quantizer
+
+    def on_validation_epoch_end(self) -> None:
+        """Nothing is collected."""
+
     def on_validation_epoch_start(self) -> None:
         self.events.append("validate")
 
-    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: object, batch_idx: int, dataloader_idx: int = 0) -> None:
         assert self.quantizer.is_fitted
 
     def fit_codebook(self, embeddings: Tensor) -> CodebookFit:

@@ -223,9 +223,9 @@ def keeper(folder: Path, where: Literal["epoch", "validation", "batch"]) -> Mode
     return ModelCheckpoint(folder, "{step}", save_top_k=-1, save_on_train_epoch_end=where == "epoch")
 
 
-@pytest.mark.parametrize(("where", "num_epochs"), [("epoch", 6), ("validation", 4), ("batch", 6)])
+@pytest.mark.parametrize(("where", "num_epochs"), [("epoch", 6), ("validation", 4)])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    tmp_path: Path, where: Literal["epoch", "validation", "batch"], num_epochs: int
+    tmp_path: Path, where: Literal["epoch", "validation"], num_epochs: int
 ) -> None:
     whole, _, _, _ = fit(keeper(tmp_path, where))
     # after the last batch of each epoch
@@ -240,6 +240,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         assert data.made[-1] is False
         # an epoch that was saved before its end is of the trial up to the fourth
         assert data.made[0] is (epoch < NUM_TRIAL - (where == "epoch"))
+
+
+def test_a_checkpoint_of_an_epoch_that_was_not_validated_is_refused(tmp_path: Path) -> None:
+    fit(keeper(tmp_path, "batch"))
+    with pytest.raises(RuntimeError, match="between an epoch's last batch and its validation"):
+        fit(seed=1, resume_from=tmp_path / "step=2.ckpt")
 
 
 def test_a_run_killed_within_an_epoch_of_the_second_training_stays_on_everything(tmp_path: Path) -> None:

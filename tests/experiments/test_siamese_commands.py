@@ -11,7 +11,7 @@ import torch
 import train
 from callbacks import RetrainOnEverything
 from experiments.command.cli import CONFIG_FOLDER
-from tests.lightning_modules.frontends.pretrained.test_yamnet_weights import write_keras_release
+from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.sonyc_ust import COARSE, make_sonyc_ust
 
 CONFIGS = sorted(path.name for path in CONFIG_FOLDER.glob("siamese*.yaml"))

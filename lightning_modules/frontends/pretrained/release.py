@@ -4,7 +4,6 @@ A network's own file describes its release and reads the release's formats; sear
 shapes and checksums, and writing safetensors happen here. Pickles are read as tensors only.
 """
 
-import argparse
 import functools
 import hashlib
 import logging
@@ -57,9 +56,9 @@ class Release:
         variable: Environment variable that names a local file.
         option: Option of the command line that names a local file.
         default_path: Where a converted file is looked for, and put after fetching.
-        converter: Module that converts a release when run with `python -m`.
+        converter: What `python -m lightning_modules.frontends.pretrained.convert` calls it.
         readers: What reads a state dict from a file, by the file's suffix; safetensors need none.
-        expected_shapes: Makes the shapes of the state dict. A function, for the network's file imports ours.
+        expected_shapes: Makes the shapes of the state dict; a function, so that nothing is built before it is needed.
         num_bytes: Size of the file at `url`; None if not known for certain.
         sha256: Checksum of the file at `url`; None if not known for certain, and then nothing is fetched.
         also_at: Further words on where to get it.
@@ -166,26 +165,6 @@ def convert_weights(release: Release, source: Path, destination: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def convert_from_command_line(release: Release) -> None:
-    """Convert a file to safetensors as the arguments of the command line say; a bad file ends the program."""
-    kinds = ", ".join(release.readers)
-    parser = argparse.ArgumentParser(
-        description=f"Convert {release.name}'s weights ({kinds}) to safetensors. The release is {release.where}."
-    )
-    parser.add_argument("source", type=Path, help=f"file that ends in one of {kinds}")
-    parser.add_argument("destination", type=Path, nargs="?", default=release.default_path, help="default: %(default)s")
-    parser.add_argument("--sha256", help="refuse a source with another checksum")
-    arguments = parser.parse_args()
-    try:
-        if not arguments.source.is_file():
-            raise WeightsMissing(f"Expected {release.name}'s weights at {arguments.source}, found no file there.")
-        if arguments.sha256:
-            verify_checksum(arguments.source, arguments.sha256, release.name)
-        convert_weights(release, arguments.source, arguments.destination)
-    except WeightsError as error:
-        raise SystemExit(str(error)) from error
-
-
 def load_torch_file(path: Path, safe_globals: Iterable[SafeGlobal] = ()) -> dict[str, object]:
     """Read a dictionary saved by torch (zip or legacy format, Python 2 too) without running code from it.
 
@@ -227,7 +206,7 @@ def shapes_of(network_class: Callable[[], nn.Module]) -> Shapes:
 def _fetch(release: Release) -> None:
     naming = (
         f"Put it anywhere and name it with {release.option} PATH or ${release.variable}, or convert it: "
-        f"`python -m {release.converter} FILE {release.default_path}`."
+        f"`python -m lightning_modules.frontends.pretrained.convert {release.converter} FILE`."
     )
     if release.sha256 is None:
         raise WeightsMissing(

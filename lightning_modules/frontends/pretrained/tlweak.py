@@ -2,7 +2,14 @@
 
 Kumar, Khadkevich, Fügen, Knowledge transfer from weakly labeled audio using convolutional neural network for sound
 events and scenes (2018). Transferred features are the output of layer 18 (F2 in the paper), averaged.
+
+The release (`mx-h64-1024_0d3-1.17.pkl`) is a state dict that torch saved under Python 2, perhaps from several GPUs. It
+is kept as safetensors by
+
+    python -m lightning_modules.frontends.pretrained.convert tlweak FILE
 """
+
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +18,14 @@ import torchaudio.transforms
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_modules.frontends.pretrained.batch_norm_folding import fold_batch_norm
 from lightning_modules.frontends.pretrained.front_end import PretrainedFrontEnd, unloaded
-from lightning_modules.frontends.pretrained.tlweak_weights import RELEASE
+from lightning_modules.frontends.pretrained.release import (
+    Release,
+    load_torch_file,
+    shapes_of,
+    tensors_only,
+)
 
 NUM_CLASSES = 527
 MIN_FRAMES = 128
@@ -22,6 +35,8 @@ _HOP_SAMPLES = 512
 _RANGE_DB = 80.0
 # Output channels of the 3x3 convolutions between one 2x2 maximum and the next.
 _CONVOLUTIONS = ((16, 16), (32, 32), (64, 64), (128, 128), (256, 256), (512,))
+_BATCH_NORM_EPSILON = 1e-5  # torch's default
+_CLASSIFIER = "layer19.0"
 
 
 class TlWeak(PretrainedFrontEnd):
@@ -31,7 +46,7 @@ class TlWeak(PretrainedFrontEnd):
     waveform shorter than one segment gives one frame. 10 s give 12, 5 s give 5.
 
     Args:
-        weights: A `.safetensors` file written by `tlweak_weights` or the release (`mx-h64-1024_0d3-1.17.pkl`).
+        weights: A `.safetensors` file that `convert` wrote or the release (`mx-h64-1024_0d3-1.17.pkl`).
             Left out, the environment variable EARMARK_TLWEAK_WEIGHTS is used, then
             `checkpoints/tlweak.safetensors`. Nothing is fetched.
         clips_per_batch: Clips that go through the network together; a matter of speed and memory only.
@@ -115,3 +130,38 @@ class TlWeakNetwork(nn.Module):
         """Return layer 18 averaged over frequency (one position is left of it), time // 64 - 1 frames."""
         hidden: Tensor = self.layers(log_mel.unsqueeze(1))
         return hidden.mean(dim=3).transpose(1, 2)
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    release = {name.removeprefix("module."): tensor for name, tensor in tensors_only(load_torch_file(path)).items()}
+    state: dict[str, Tensor] = {}
+    # every layer of the release is a Sequential of convolution, batch normalisation, activation
+    for layer in sorted({name.partition(".")[0] for name in release} - {"layer19"}):
+        part = f"layers.{int(layer.removeprefix('layer')) - 1}.0"
+        state[f"{part}.weight"], state[f"{part}.bias"] = fold_batch_norm(
+            release[f"{layer}.0.weight"],
+            mean=release[f"{layer}.1.running_mean"],
+            variance=release[f"{layer}.1.running_var"],
+            beta=release[f"{layer}.1.bias"],
+            epsilon=_BATCH_NORM_EPSILON,
+            gamma=release[f"{layer}.1.weight"],
+            bias=release[f"{layer}.0.bias"],
+        )
+    # a 1x1 convolution is a matrix
+    state["classifier.weight"] = release[f"{_CLASSIFIER}.weight"].flatten(1)
+    state["classifier.bias"] = release[f"{_CLASSIFIER}.bias"]
+    return state
+
+
+RELEASE = Release(
+    name="TLWeak",
+    url="https://github.com/anuragkr90/weak_feature_extractor",
+    license="none stated",
+    variable="EARMARK_TLWEAK_WEIGHTS",
+    option="--data.frontend.weights",
+    default_path=Path("checkpoints/tlweak.safetensors"),
+    converter="tlweak",
+    readers={".pkl": _read_torch},
+    expected_shapes=lambda: shapes_of(TlWeakNetwork),
+    also_at=", file mx-h64-1024_0d3-1.17.pkl; project page http://www.cs.cmu.edu/~alnu/TLWeak.htm",
+)

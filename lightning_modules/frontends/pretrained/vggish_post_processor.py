@@ -1,9 +1,9 @@
 """VGGish's post-processor: PCA whitening and 8-bit quantization, as of the features released with AudioSet.
 
-The whitening's parameters come with either release (`vggish_pca_params.npz`, `vggish_pca_params-970ea276.pth`):
+The whitening's parameters come with either release (`vggish_pca_params.npz`, `vggish_pca_params-970ea276.pth`), and are
+kept as safetensors by
 
-    python -m lightning_modules.frontends.pretrained.vggish_post_processor \
-        vggish_pca_params.npz checkpoints/vggish_pca.safetensors
+    python -m lightning_modules.frontends.pretrained.convert vggish_pca FILE
 """
 
 import codecs
@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from lightning_modules.frontends.pretrained.release import (
     Release,
     SafeGlobal,
-    Shapes,
-    convert_from_command_line,
     load_torch_file,
 )
 
@@ -71,10 +69,6 @@ def check_rounding(rounding: str) -> None:
         )
 
 
-def _expected_shapes() -> Shapes:
-    return {_VECTORS: (_EMBEDDING_DIM, _EMBEDDING_DIM), _MEANS: (_EMBEDDING_DIM,)}
-
-
 def _read_npz(path: Path) -> dict[str, Tensor]:
     with np.load(path, allow_pickle=False) as archive:
         return _to_state(archive[_VECTORS], archive[_MEANS])
@@ -105,11 +99,8 @@ RELEASE = Release(
     variable="EARMARK_VGGISH_PCA_WEIGHTS",
     option="--data.frontend.pca_weights",
     default_path=Path("checkpoints/vggish_pca.safetensors"),
-    converter="lightning_modules.frontends.pretrained.vggish_post_processor",
+    converter="vggish_pca",
     readers={".npz": _read_npz, ".pth": _read_torch},
-    expected_shapes=_expected_shapes,
+    expected_shapes=lambda: {_VECTORS: (_EMBEDDING_DIM, _EMBEDDING_DIM), _MEANS: (_EMBEDDING_DIM,)},
     also_at=" or vggish_pca_params-970ea276.pth of github.com/harritaylor/torchvggish, release v0.1",
 )
-
-if __name__ == "__main__":
-    convert_from_command_line(RELEASE)

@@ -3,10 +3,19 @@
 Hershey et al., CNN architectures for large-scale audio classification (2017); Howard et al., MobileNets
 (2017). The front end is the release's: patches of 96 log-mel frames every 48, offset 0.001 in the logarithm;
 see `audioset_log_mel`.
+
+Two releases exist: Keras (`yamnet.h5`, float) and TFLite (`yamnet.tflite`, int8 with batch normalisation
+folded in). Both become the same state dict, kept as safetensors by
+
+    python -m lightning_modules.frontends.pretrained.convert yamnet FILE
 """
 
 import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -20,8 +29,13 @@ from lightning_modules.frontends.pretrained.audioset_log_mel import (
     cut_patches,
     samples_of,
 )
+from lightning_modules.frontends.pretrained.batch_norm_folding import fold_batch_norm
 from lightning_modules.frontends.pretrained.front_end import PretrainedFrontEnd, unloaded
-from lightning_modules.frontends.pretrained.yamnet_weights import RELEASE
+from lightning_modules.frontends.pretrained.release import (
+    Release,
+    WeightsMismatch,
+    shapes_of,
+)
 
 NUM_CLASSES = 521
 _LOG_OFFSET = 1e-3
@@ -30,6 +44,8 @@ _SEPARABLE_LAYERS = (
     (1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), (1, 512), (1, 512), (1, 512), (1, 512), (1, 512),
     (2, 1024), (1, 1024),
 )  # fmt: skip
+_NUM_LAYERS = 14
+_BATCH_NORM_EPSILON = 1e-4
 
 
 class YamNet(PretrainedFrontEnd):
@@ -38,7 +54,7 @@ class YamNet(PretrainedFrontEnd):
     The input is padded with zeros to whole patches, so any length gives at least one frame; 5 s give 10.
 
     Args:
-        weights: A `.safetensors` file written by `yamnet_weights`, the Keras release (`yamnet.h5`) or the
+        weights: A `.safetensors` file that `convert` wrote, the Keras release (`yamnet.h5`) or the
             TFLite release (`yamnet.tflite`). Left out, the environment variable EARMARK_YAMNET_WEIGHTS is
             used, then `checkpoints/yamnet.safetensors`, fetched from the Keras release if absent.
         patches_per_batch: Patches that go through the network together; a matter of speed and memory only.
@@ -138,3 +154,107 @@ class _SameConv(nn.Conv2d):
 def _same_padding(size: int, stride: int) -> tuple[int, int]:
     total = max(0, (math.ceil(size / stride) - 1) * stride + 3 - size)
     return total // 2, total - total // 2
+
+
+def _network_names() -> dict[tuple[int, str], str]:
+    """Map (layer, kind of convolution) of the releases to a convolution of the network."""
+    names = {(1, "conv"): "layers.0.0"}
+    for layer in range(2, _NUM_LAYERS + 1):
+        names[layer, "depthwise_conv"] = f"layers.{layer - 1}.0"
+        names[layer, "pointwise_conv"] = f"layers.{layer - 1}.2"
+    return names
+
+
+def _read_keras(path: Path) -> dict[str, Tensor]:
+    import h5py
+
+    arrays: dict[str, Tensor] = {}
+    with h5py.File(path) as file:
+
+        def collect(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                arrays[name] = torch.from_numpy(np.asarray(item, dtype=np.float32))
+
+        file.visititems(collect)
+    state: dict[str, Tensor] = {}
+    for (layer, kind), target in _network_names().items():
+
+        def find(ending: str, prefix: str = f"layer{layer}/{kind}") -> Tensor:
+            matches = [array for name, array in arrays.items() if re.search(rf"(^|/){prefix}/{ending}(:0)?$", name)]
+            if len(matches) != 1:
+                raise KeyError(f"{len(matches)} arrays named {prefix}/{ending}")
+            return matches[0]
+
+        if kind == "depthwise_conv":  # height, width, channel, 1
+            kernel = find("depthwise_kernel").permute(2, 3, 0, 1)
+        else:  # height, width, in, out
+            kernel = find("kernel").permute(3, 2, 0, 1)
+        weight, bias = fold_batch_norm(
+            kernel, find("bn/moving_mean"), find("bn/moving_variance"), find("bn/beta"), _BATCH_NORM_EPSILON
+        )
+        state[f"{target}.weight"], state[f"{target}.bias"] = weight, bias
+    dense = [array for name, array in arrays.items() if re.search(r"(dense|logits)/(kernel|bias)(:0)?$", name)]
+    for array in dense:
+        state["classifier.weight" if array.ndim == 2 else "classifier.bias"] = (
+            array.T.contiguous() if array.ndim == 2 else array
+        )
+    return state
+
+
+def _read_tflite(path: Path) -> dict[str, Tensor]:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise WeightsMismatch(
+            f"Reading {path} needs the TFLite interpreter; none is installed. Run `pip install earmark[tflite]`, or "
+            "use the Keras release."
+        ) from error
+    interpreter = Interpreter(str(path))
+    targets = _network_names()
+    state: dict[str, Tensor] = {}
+    for detail in interpreter.get_tensor_details():
+        name, shape = detail["name"].split(";")[0], tuple(detail["shape"])
+        match = re.search(r"/layer(\d+)/(\w*conv)/(bn/FusedBatchNormV3|Conv2D)$", name)
+        if match:
+            target = targets[int(match[1]), match[2]]
+            tensor = _dequantize(interpreter.get_tensor(detail["index"]), detail["quantization_parameters"])
+            if tensor.ndim == 1:
+                state[f"{target}.bias"] = tensor
+            elif match[2] == "depthwise_conv":  # 1, height, width, channel
+                state[f"{target}.weight"] = tensor.permute(3, 0, 1, 2)
+            else:  # out, height, width, in
+                state[f"{target}.weight"] = tensor.permute(0, 3, 1, 2)
+        elif name.endswith("/dense/MatMul") and len(shape) == 2 and shape[0] > 1:
+            state["classifier.weight"] = _dequantize(
+                interpreter.get_tensor(detail["index"]), detail["quantization_parameters"]
+            )
+        elif len(shape) == 1 and shape[0] == 521:
+            state["classifier.bias"] = torch.from_numpy(interpreter.get_tensor(detail["index"]).copy())
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _dequantize(values: np.ndarray, quantization: Mapping[str, np.ndarray]) -> Tensor:
+    """Undo int8 quantization; a float tensor has no scales and is returned as it is."""
+    scales = quantization["scales"]
+    if scales.size == 0:
+        return torch.from_numpy(values.astype(np.float32))
+    shape = [1] * values.ndim
+    if scales.size > 1:
+        shape[int(quantization["quantized_dimension"])] = scales.size
+    offset = quantization["zero_points"].reshape(shape)
+    return torch.from_numpy(((values.astype(np.float32) - offset) * scales.reshape(shape)).astype(np.float32))
+
+
+RELEASE = Release(
+    name="YAMNet",
+    url="https://storage.googleapis.com/audioset/yamnet.h5",
+    license="Apache-2.0",
+    variable="EARMARK_YAMNET_WEIGHTS",
+    option="--data.frontend.weights",
+    default_path=Path("checkpoints/yamnet.safetensors"),
+    converter="yamnet",
+    readers={".h5": _read_keras, ".tflite": _read_tflite},
+    expected_shapes=lambda: shapes_of(YamNetNetwork),
+    num_bytes=15_296_092,
+    sha256="13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744",
+)

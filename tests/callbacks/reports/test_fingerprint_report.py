@@ -62,7 +62,7 @@ def test_bars_are_shares_in_percent() -> None:
 
 
 def test_a_model_without_fingerprints_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="needs a model with fingerprint_outputs"):
+    with pytest.raises(TypeError, match=r"needs a lightning_modules\.Fingerprinter; got"):
         FingerprintReport().setup(pl.Trainer(logger=False), pl.LightningModule(), "test")
     with pytest.raises(RuntimeError, match="left no fingerprint_outputs"):
         run(None, tmp_path)

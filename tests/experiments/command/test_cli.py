@@ -16,7 +16,7 @@ import train
 from callbacks.reports.query_scores import read_query_scores
 from experiments.command.cli import CONFIG_FOLDER, ConfigNotFound, EarmarkCli, find_config, resolve_configs
 from retrieval.codes import load_coder
-from tests.lightning_modules.frontends.pretrained.test_yamnet_weights import write_keras_release
+from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_modules.frontends.pretrained.release import convert_weights
-from lightning_modules.frontends.pretrained.vggish_weights import RELEASE, TENSORFLOW_SCOPES
+from lightning_modules.frontends.pretrained.vggish import RELEASE, TENSORFLOW_SCOPES
 
 # Shapes of the TensorFlow release's variables, in the order of the layers.
 SHAPES = (

@@ -16,7 +16,7 @@ from experiments.papers.pedersen2024.representations import (
     read_corpus,
 )
 from experiments.papers.pedersen2024.runs import VAE_OF
-from tests.lightning_modules.frontends.pretrained.test_yamnet_weights import write_keras_release
+from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.esc50 import make_esc50
 
 ESC50 = "data/esc50.yaml"

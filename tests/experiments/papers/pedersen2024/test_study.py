@@ -17,7 +17,7 @@ from experiments.grids.cell import Cell, read_curves, read_result, read_window_e
 from experiments.papers.command import reproduce
 from experiments.papers.pedersen2024.runs import Study, study_of
 from experiments.papers.pedersen2024.study import report_study, run_study
-from tests.lightning_modules.frontends.pretrained.test_yamnet_weights import write_keras_release
+from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.esc50 import make_esc50
 
 SMALL = ["--folds", "1", "--data.clips_per_class=10", "--trainer.max_epochs=1",

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from lightning_modules.frontends.pretrained.release import (
     Release,
     WeightsMismatch,
     WeightsMissing,
-    convert_from_command_line,
     convert_weights,
     find_weights,
     load_torch_file,
@@ -34,7 +32,7 @@ TOY = Release(
     variable="EARMARK_TOY_WEIGHTS",
     option="--data.frontend.weights",
     default_path=Path("checkpoints/toy.safetensors"),
-    converter="somewhere.toy_weights",
+    converter="toy",
     readers={".pth": lambda path: tensors_only(load_torch_file(path))},
     expected_shapes=lambda: shapes_of(lambda: nn.Linear(3, 2)),
     num_bytes=1_500_000,
@@ -170,25 +168,3 @@ def test_a_checksum_is_compared_without_case(in_tmp: Path) -> None:
     verify_checksum(Path("empty"), EMPTY_SHA256.upper(), "nothing")
     with pytest.raises(WeightsMismatch, match=rf"nothing with SHA-256 00 in empty, found {EMPTY_SHA256} \(0 bytes\)"):
         verify_checksum(Path("empty"), "00", "nothing")
-
-
-def test_the_command_line_converts(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["toy", "toy.pth", "--sha256", weights_checksum(toy_file)])
-    convert_from_command_line(TOY)
-    assert Path("checkpoints/toy.safetensors").is_file()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["absent.pth"], "found no file there"),
-        (["toy.pth", "toy.bin"], "Expected a destination"),
-        (["toy.pth", "--sha256", "00"], "Expected Toy with SHA-256 00"),
-    ],
-)
-def test_the_command_line_says_what_is_wrong(
-    toy_file: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["toy", *arguments])
-    with pytest.raises(SystemExit, match=message):
-        convert_from_command_line(TOY)
