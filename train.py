@@ -13,7 +13,8 @@ if "SLURM_JOB_ID" in os.environ:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
 from datamodules import DatasetError
-from experiments.command.cli import ConfigNotFound, EarmarkCli, run_command
+from experiments.command.cli import EarmarkCli, run_command
+from experiments.command.configs import ConfigError
 from experiments.command.run_folder import RunFolderError
 from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import CheckpointError
@@ -31,7 +32,7 @@ if __name__ == "__main__":
     try:
         main()
     except (
-        CheckpointError, ConfigNotFound, DatasetError, FileNotWritten, RunFolderError, UntrustedClass, WandbRefused,
+        CheckpointError, ConfigError, DatasetError, FileNotWritten, RunFolderError, UntrustedClass, WandbRefused,
         WeightsError,
     ) as error:  # fmt: skip
         sys.exit(f"\nerror: {error}")

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules import DatasetError
-from experiments.command.cli import ConfigNotFound, show_messages
+from experiments.command.cli import show_messages
+from experiments.command.configs import ConfigError
 from lightning_modules.frontends.pretrained.release import WeightsError
 from retrieval.index import IndexFileError
 from search_tool.answers import show_answers, show_description
@@ -51,7 +52,7 @@ def search(arguments: Sequence[str] | None = None) -> int:
     }  # fmt: skip
     try:
         return commands[options.command](options)
-    except (SearchError, IndexFileError, DatasetError, WeightsError, ConfigNotFound, OSError) as error:
+    except (SearchError, IndexFileError, DatasetError, WeightsError, ConfigError, OSError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return FAILED
     except KeyboardInterrupt:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 from torch import nn
 
-from experiments.command.cli import find_config
+from experiments.command.configs import find_config, read_config
 from lightning_modules import Fingerprinter, FrozenFingerprinter, HashModule, checkpoints
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import FrontEnd
@@ -166,7 +165,7 @@ def read_run_config(checkpoint: Path, given: str | None) -> dict[str, Any]:
 
     Raises:
         SearchError: If it is not found.
-        ConfigNotFound: If the one given is not there.
+        ConfigError: If the one given is not there, or one can't be read.
     """
     if given is not None:
         path = find_config(given)
@@ -183,8 +182,8 @@ def read_run_config(checkpoint: Path, given: str | None) -> dict[str, Any]:
                 f"{' or '.join(map(str, candidates))}. Name it with --config; it lies in the run's folder in runs/."
             )
         path = found
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or not {"model", "data"} <= set(config):
+    config = read_config(path)
+    if not {"model", "data"} <= set(config):
         raise SearchError(f"{path}: expected a run's config with model and data, found none. Name another.")
     return config
 
@@ -240,8 +239,7 @@ def make_part(base: type, name: str, section: Mapping[str, Any]) -> object:
 
 
 def _pooled_section() -> dict[str, Any]:
-    config = yaml.safe_load(find_config(_POOLED_CONFIG).read_text(encoding="utf-8"))
-    section: dict[str, Any] = config["model"]
+    section: dict[str, Any] = read_config(find_config(_POOLED_CONFIG))["model"]
     return section
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from datamodules import DatasetError
 from experiments.command import cli as command
-from experiments.command.cli import ConfigNotFound
+from experiments.command.configs import ConfigNotFound
 from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends.pretrained.release import WeightsError

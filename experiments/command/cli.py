@@ -7,9 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,44 +15,30 @@ from typing import Any
 import pytorch_lightning as pl
 import wandb
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
-from rich.logging import RichHandler
 
 from callbacks.stopping.exact_resume import ExactResume
 from callbacks.stopping.preemption import Preemption
 from callbacks.stopping.slurm_job import num_restarts, slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
 from experiments.command.checkpoint_files import CheckpointFiles
+from experiments.command.configs import resolve_configs
+from experiments.command.messages import show_messages
+from experiments.command.parser import CommandParser
 from experiments.command.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
 from experiments.command.wandb_mode import WandbRefused, wandb_mode
 from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.trusted_classes import refuse_untrusted
 from storage.atomic_file import write_file
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
 LAST = "last"  # name of the checkpoint that a run ends with
 _LIGHTNING = ("pytorch_lightning", "lightning_fabric")  # loggers, callbacks, plugins
-_PACKAGES = (
-    "callbacks",
-    "datamodules",
-    "experiments",
-    "lightning_modules",
-    "retrieval",
-    "search_tool",
-    "sound",
-    "storage",
-)
-
 
 _logger = logging.getLogger(__name__)
-
-
-class ConfigNotFound(FileNotFoundError):
-    """A config is neither a file nor a name in configs/."""
 
 
 class EarmarkCli(LightningCLI):
@@ -236,6 +220,7 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
             seed_everything_default=0,
             save_config_callback=RunConfig,
             auto_configure_optimizers=False,
+            parser_class=CommandParser,
             parser_kwargs={"description": "Train and evaluate compact audio codes."},
             args=None if arguments is None else resolved,
         )
@@ -244,88 +229,6 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
             f"Expected W&B to take the run; it says: {error} Log in again with `wandb login`, or set "
             "WANDB_MODE=offline and send the run later with `wandb sync`."
         ) from error
-
-
-def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningDataModule:
-    """Make the data module that `train.py` would, without a model.
-
-    Args:
-        data_config: Config that describes it, a file or a name in configs/.
-        arguments: Further command line, such as `--data.root=DIR`; what isn't for the data is left out.
-
-    Raises:
-        ConfigNotFound: If there is no such config.
-        ValueError: If an option of the data is not understood.
-        UntrustedClass: If the config names a class of a package that is not trusted.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
-    parser.add_subclass_arguments(pl.LightningDataModule, "data")
-    own = [argument for argument in join_options(arguments) if argument.startswith("--data.")]
-    try:
-        parsed = parser.parse_args([f"--config={find_config(data_config)}", *own])
-        refuse_untrusted(parsed, data_config)
-    except ArgumentError as error:
-        raise ValueError(f"Expected options of {data_config}; got {' '.join(own)}: {error}") from error
-    datamodule: pl.LightningDataModule = parser.instantiate_classes(parsed).data
-    return datamodule
-
-
-def resolve_configs(arguments: Sequence[str]) -> list[str]:
-    """Replace bare config names by the path of the file of that name in configs/.
-
-    Raises:
-        ConfigNotFound: If there is neither such a file nor such a name; it lists the names there are.
-    """
-    resolved = list(arguments)
-    for position, argument in enumerate(resolved):
-        option, equals, value = argument.partition("=")
-        if option not in ("--config", "-c"):
-            continue
-        if equals:
-            resolved[position] = f"{option}={find_config(value)}"
-        elif position + 1 < len(resolved):
-            resolved[position + 1] = str(find_config(resolved[position + 1]))
-    return resolved
-
-
-def find_config(name: str) -> Path:
-    """Find a config: a path as it is, else a name in configs/, with or without its ending.
-
-    Raises:
-        ConfigNotFound: If there is none; it lists the names there are.
-    """
-    for candidate in (Path(name), CONFIG_FOLDER / name, CONFIG_FOLDER / f"{name}.yaml"):
-        if candidate.is_file():
-            return candidate
-    known = sorted(path.relative_to(CONFIG_FOLDER).as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
-    raise ConfigNotFound(f"No config {name!r}: it is not a file, and configs/ has {', '.join(known)}.")
-
-
-def show_messages() -> None:
-    """Show this project's messages on the terminal, on the first process only."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.13
-    # Lightning, of every run on a machine that has SLURM's programs
-    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
-    is_first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
-    level = logging.INFO if is_first else logging.ERROR
-    for package in _PACKAGES:
-        logger = logging.getLogger(package)
-        if not logger.handlers:
-            logger.addHandler(handler)
-        logger.setLevel(level)
-
-
-def join_options(arguments: Sequence[str]) -> list[str]:
-    """Write `--option value` as `--option=value`."""
-    joined: list[str] = []
-    for argument in arguments:
-        if argument.startswith("--") or not joined or "=" in joined[-1]:
-            joined.append(argument)
-        else:
-            joined[-1] += f"={argument}"
-    return joined
 
 
 def _has_report(config: Namespace) -> bool:

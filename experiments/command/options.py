@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser
 
-from experiments.command.cli import EarmarkCli, resolve_configs
+from experiments.command.cli import EarmarkCli
+from experiments.command.configs import resolve_configs
+from experiments.command.parser import CommandParser
 from experiments.command.run_options import flatten_options
 
 
@@ -54,6 +56,7 @@ def read_command_options(arguments: Sequence[str]) -> dict[str, str]:
                 seed_everything_default=0,
                 save_config_callback=None,
                 auto_configure_optimizers=False,
+                parser_class=CommandParser,
                 args=resolve_configs(arguments),
                 run=False,
             )

@@ -12,8 +12,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from callbacks.stopping.slurm_job import slurm_job_id
+from experiments.command.run_options import RUN_VARIABLE
 
-RUN_VARIABLE = "EARMARK_RUN"
 RESUME = "resume"  # as --ckpt_path
 LOCK_FILE = ".lock"
 _BATCH_STEP = 0xFFFFFFF0  # SLURM numbers what is not started by srun from there on

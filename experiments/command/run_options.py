@@ -11,6 +11,7 @@ _NO_DIFFERENCE = re.compile(
     r"return_predictions|data_name|config|project|run_id)$|^preemption\b|^trainer\.(logger|enable_\w+|log_every_n_steps|profiler)\b|"
     r"^trainer\.callbacks\.(\w*Report|CodeExport|CheckpointArtifact|\w*Checkpoint|\w*ProgressBar)\b"
 )
+RUN_VARIABLE = "EARMARK_RUN"  # names a run
 _SEED = re.compile(r"(^|\.|_)seed$|^seed_everything$")
 _FOLD = re.compile(r"(^|\.)fold$")
 MISSING = ""

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from callbacks.stopping.stop_signals import Preempted
 from datamodules import DatasetError
-from experiments.grids.cell import Cell, CellResult, read_result, run_cell, write_result
+from experiments.grids.cell import Cell, CellResult, Failure, GridResult, read_result, write_result
+from experiments.grids.cell_run import run_cell
 from lightning_modules.frontends.pretrained.release import WeightsError
 from storage.atomic_file import write_text
 
@@ -31,37 +32,6 @@ _logger = logging.getLogger(__name__)
 
 class WorkerKilled(RuntimeError):
     """A process of a grid ended without a word, as when memory runs out."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a cell has no result.
-
-    Attributes:
-        message: First line of the error; its full text is in `<folder>/cells/<key>.error`, after the message.
-        concerns_all: Whether cells of the same embedding fail likewise: corpus, weights or command line are wrong.
-    """
-
-    message: str
-    concerns_all: bool
-
-
-@dataclass(frozen=True)
-class GridResult:
-    """What came out of a grid.
-
-    Attributes:
-        results: By cell; without those that failed or were left out.
-        failures: Why, by cell, of those that were run and failed.
-        num_run: Cells that were run now, not read back.
-    """
-
-    results: dict[Cell, CellResult]
-    failures: dict[Cell, Failure]
-    num_run: int
-
-
-GridRunner = Callable[[Sequence[Cell], Path], GridResult]  # cells and the folder of their results
 
 
 def run_grid(cells: Sequence[Cell], folder: Path, num_workers: int | None = None) -> GridResult:

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from experiments.grids.cell import Cell, CellResult
-from experiments.grids.grid import Failure, GridResult, grid_progress, read_results, result_path, run_and_keep
+from experiments.grids.cell import Cell, CellResult, Failure, GridResult
+from experiments.grids.grid import grid_progress, read_results, result_path, run_and_keep
 from experiments.grids.slurm import (
     JobOptions,
     JobScript,

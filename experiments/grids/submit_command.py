@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from experiments.command.cli import ConfigNotFound, join_options, run_command, show_messages
+from experiments.command.cli import run_command
+from experiments.command.configs import ConfigError, join_options
+from experiments.command.messages import show_messages
 from experiments.command.run_folder import RESUME
 from experiments.grids.slurm import JobOptions, JobScript, SlurmError, check_sbatch, send
 from experiments.grids.slurm_array import run_element
@@ -70,7 +72,7 @@ def submit(arguments: Sequence[str] | None = None) -> int:
         path = folder / SCRIPT_FILE
         write_text(path, script.text)
         job_id = send(path)
-    except (ConfigNotFound, SlurmError) as error:
+    except (ConfigError, SlurmError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     log = str(script.log).replace("%j", job_id)

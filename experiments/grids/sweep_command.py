@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command.cli import ConfigNotFound, show_messages
+from experiments.command.configs import ConfigError
+from experiments.command.messages import show_messages
 from experiments.compare.comparison import ComparisonOptions
 from experiments.compare.report import show_comparison, write_comparison
 from experiments.compare.run_comparison import compare_runs
@@ -69,7 +70,7 @@ def reproduce_own(options: argparse.Namespace, passed_on: Sequence[str]) -> int:
     except CellsPending as pending:
         say(str(pending))
         return 0
-    except (ConfigNotFound, SlurmError, WorkerKilled, ValueError) as error:
+    except (ConfigError, SlurmError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:

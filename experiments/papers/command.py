@@ -9,9 +9,10 @@ from typing import cast, get_args
 
 from rich.console import Console
 
-from experiments.command.cli import ConfigNotFound, show_messages
-from experiments.grids.cell import Cell, CellResult
-from experiments.grids.grid import GridResult, WorkerKilled
+from experiments.command.configs import ConfigError
+from experiments.command.messages import show_messages
+from experiments.grids.cell import Cell, CellResult, GridResult
+from experiments.grids.grid import WorkerKilled
 from experiments.grids.slurm import SlurmError
 from experiments.grids.slurm_array import CellsPending
 from experiments.grids.slurm_options import add_array_options, given_array_options, grid_runner
@@ -100,7 +101,7 @@ def reproduce(arguments: Sequence[str] | None = None) -> int:
     except CellsPending as pending:
         say(str(pending))
         return 0
-    except (ConfigNotFound, SlurmError, WorkerKilled, ValueError) as error:
+    except (ConfigError, SlurmError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from datamodules import DatasetError
-from experiments.command.cli import ConfigNotFound
+from experiments.command.configs import ConfigError
 from experiments.compare.study_table import StudyTable
 from experiments.grids.grid import WorkerKilled
 from experiments.grids.slurm import SlurmError
@@ -157,7 +157,7 @@ def _show(target: str, run: Callable[[], StudyReport], folder: Path, *, with_wan
     except CellsPending as pending:
         say(str(pending))
         return 0
-    except (ConfigNotFound, DatasetError, SearchError, SlurmError, WeightsError, WorkerKilled, ValueError) as error:
+    except (ConfigError, DatasetError, SearchError, SlurmError, WeightsError, WorkerKilled, ValueError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:

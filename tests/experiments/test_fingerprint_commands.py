@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import train
-from experiments.command.cli import CONFIG_FOLDER
+from experiments.command.configs import CONFIG_FOLDER
 from tests.replicas.fma import make_fma
 from tests.replicas.librispeech import make_librispeech
 from tests.replicas.musan import make_musan

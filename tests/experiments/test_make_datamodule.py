@@ -7,7 +7,8 @@ import yaml
 
 import train
 from datamodules import Esc50, RenderedEvents
-from experiments.command.cli import ConfigNotFound, find_config, make_datamodule
+from experiments.command.configs import ConfigNotFound, find_config, read_config
+from experiments.command.parser import make_datamodule
 from lightning_modules.frontends import LogMel, LogMelStatistics, YamNet
 
 ESC50 = "data/esc50.yaml"
@@ -26,7 +27,7 @@ def made(arguments: list[str]) -> Esc50:
 
 def parsed_by_train(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     """Return the data's section of the config that train.py takes from a command line, after a model without data."""
-    model = yaml.safe_load(find_config("vae_small.yaml").read_text(encoding="utf-8"))
+    model = read_config(find_config("vae_small.yaml"))
     (folder / "model.yaml").write_text(yaml.safe_dump({"model": model["model"]}), encoding="utf-8")
     capsys.readouterr()
     with pytest.raises(SystemExit, match="0"):

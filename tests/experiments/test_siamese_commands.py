@@ -10,7 +10,7 @@ import torch
 
 import train
 from callbacks import RetrainOnEverything
-from experiments.command.cli import CONFIG_FOLDER
+from experiments.command.configs import CONFIG_FOLDER
 from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.sonyc_ust import COARSE, make_sonyc_ust
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from torch import nn
 
-from experiments.command.cli import _LIGHTNING, CONFIG_FOLDER
+from experiments.command.cli import _LIGHTNING
+from experiments.command.configs import CONFIG_FOLDER, read_config
 from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted, refuse_untrusted
 
 
@@ -32,7 +32,7 @@ def holder(**init_args: object) -> dict[str, object]:
     "config", sorted(CONFIG_FOLDER.rglob("*.yaml")), ids=lambda path: path.relative_to(CONFIG_FOLDER).as_posix()
 )
 def test_every_config_of_ours_is_trusted(config: Path) -> None:
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content = read_config(config)
     refuse_untrusted(content, config.name, _LIGHTNING)
     assert content
     refuse_untrusted(content.get("model"), config.name)  # as in a checkpoint

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import search
-from experiments.command.cli import find_config
+from experiments.command.configs import find_config, read_config
 from lightning_modules import AudioDqn, FlowHash
 from retrieval.codes import ProductQuantizer
 from search_tool.models import make_front_end, make_model
@@ -21,8 +21,8 @@ FINGERPRINTER, HASH = "checkpoints/small/1/last.ckpt", "checkpoints/plus/2/last.
 DQN = "sounds-run/checkpoints/last.ckpt"
 
 
-def read_config(name: str) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(find_config(name).read_text(encoding="utf-8"))
+def read_sections(name: str) -> dict[str, Any]:
+    config = read_config(find_config(name))
     return {"model": config["model"], "data": config["data"]}
 
 
@@ -33,7 +33,7 @@ def write_checkpoint(path: Path, model: torch.nn.Module, **hyper_parameters: obj
 
 
 def write_fingerprinter(path: Path, seed: int = 0) -> None:
-    section = read_config("fingerprinter_small.yaml")["model"]
+    section = read_sections("fingerprinter_small.yaml")["model"]
     init_args = section["init_args"] | {"fingerprint_dim": DIM, "projection": None}
     init_args["encoder"]["init_args"] = {"num_layers": 1, "feedforward_dim": 16}
     torch.manual_seed(seed)
@@ -92,7 +92,7 @@ def test_fingerprints_can_be_quantized(here: Path, capsys: pytest.CaptureFixture
 
 
 def write_hash(here: Path, num_bits: int = 5) -> None:
-    config = read_config("flowhash_contrast.yaml")
+    config = read_sections("flowhash_contrast.yaml")
     config["model"]["init_args"]["num_bits"] = num_bits
     config["data"]["init_args"]["fingerprinter"]["init_args"]["checkpoint"] = FINGERPRINTER
     torch.manual_seed(0)
@@ -126,7 +126,7 @@ def test_a_hash_is_no_fingerprinter(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = read_config("demo.yaml")
+    config = read_sections("demo.yaml")
     config["data"]["init_args"] |= {"clips_per_class": 10}
     frontend = make_front_end(config["data"]["init_args"]["frontend"])
     torch.manual_seed(0)

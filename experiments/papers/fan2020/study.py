@@ -12,10 +12,10 @@ from torch.nn.functional import normalize
 from callbacks.reports.presence_figures import draw_level_curves
 from callbacks.reports.presence_tables import LevelRow, level_rows
 from datamodules import SonycUst
-from experiments.command.cli import make_datamodule
+from experiments.command.parser import make_datamodule
 from experiments.compare.study_table import Quantity, StudyTable, p_text, percent, table_files
-from experiments.grids.cell import CellResult
-from experiments.grids.grid import GridRunner, run_grid
+from experiments.grids.cell import CellResult, GridRunner
+from experiments.grids.grid import run_grid
 from experiments.papers.curves import save_figure
 from experiments.papers.fan2020.runs import GIVEN, METHODS, PairStudy
 from retrieval.metrics import LevelScores, compare_paired, holm_adjust, label_levels, score_levels

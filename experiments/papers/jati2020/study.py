@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from experiments.command.cli import find_config
-from experiments.grids.cell import Cell, read_config
+from experiments.command.configs import find_config, read_config
+from experiments.grids.cell import Cell
 
 Target = Literal["table1", "table2", "fig2", "fig3"]
 FRONTENDS = {

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from datamodules import EmbeddingDataModule
-from experiments.command.cli import make_datamodule
+from experiments.command.parser import make_datamodule
 from experiments.papers.pedersen2024.clip_features import (
     FEATURE_NAMES,
     clip_features,

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.command.cli import find_config
-from experiments.grids.cell import Cell, read_config
+from experiments.command.configs import find_config, read_config
+from experiments.grids.cell import Cell
 from experiments.papers.jati2020.study import has_folds
 from experiments.papers.pedersen2024.linear_probe import THRESHOLDS
 

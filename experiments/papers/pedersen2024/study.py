@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.compare.study_table import StudyTable, table_files
-from experiments.grids.cell import read_curves, read_window_embeddings
-from experiments.grids.grid import GridRunner, run_grid
+from experiments.grids.cell import GridRunner
+from experiments.grids.cell_run import read_curves, read_window_embeddings
+from experiments.grids.grid import run_grid
 from experiments.papers.curves import save_figure
 from experiments.papers.pedersen2024.clip_search import PairTest, SearchKey, compare_all, search_clips
 from experiments.papers.pedersen2024.figures import (

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from datamodules import FingerprintDataModule
 from datamodules.batches.fingerprint_rows import fingerprint_items, fingerprint_pairs, write_parts
-from experiments.command.cli import find_config, make_datamodule
-from experiments.grids.cell import read_config
+from experiments.command.configs import find_config, read_config
+from experiments.command.parser import make_datamodule
 from experiments.papers.singh2024.settings import FlowStudy
 from lightning_modules import FrozenFingerprinter
 from lightning_modules.device import find_device

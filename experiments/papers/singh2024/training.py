@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batches.fingerprint_rows import PairRows, shuffled_pairs
-from experiments.command.cli import find_config, run_command
-from experiments.grids.cell import Cell, read_config
+from experiments.command.cli import run_command
+from experiments.command.configs import find_config, read_config
+from experiments.grids.cell import Cell
 from experiments.papers.singh2024.fingerprints import Encoder, Fingerprints
 from experiments.papers.singh2024.settings import ENCODERS, LEARNED_CONFIGS, FlowStudy
 from lightning_modules import HashModule

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import train
 from experiments.command.checkpoint_files import CheckpointFiles
-from experiments.command.cli import RunConfig, find_config
+from experiments.command.cli import RunConfig
+from experiments.command.configs import find_config, read_config
 from lightning_modules.checkpoints import CheckpointError, read_checkpoint
 from lightning_modules.trusted_classes import UntrustedClass
 from storage.atomic_file import FileNotWritten
@@ -114,7 +115,7 @@ def test_the_command_refuses_a_bad_checkpoint_before_it_begins(in_tmp: Path, com
     ],
 )  # fmt: skip
 def test_the_command_makes_no_strangers_objects(in_tmp: Path, section: str, named: dict[str, object]) -> None:
-    config = yaml.safe_load(find_config("demo.yaml").read_text())
+    config = read_config(find_config("demo.yaml"))
     config["trainer"][section] = [named]
     Path("strange.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UntrustedClass, match=r"the config: expected classes of .*; found (subprocess|tests)"):

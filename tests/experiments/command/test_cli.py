@@ -14,7 +14,8 @@ import yaml
 
 import train
 from callbacks.reports.query_scores import read_query_scores
-from experiments.command.cli import CONFIG_FOLDER, ConfigNotFound, EarmarkCli, find_config, resolve_configs
+from experiments.command.cli import EarmarkCli
+from experiments.command.configs import CONFIG_FOLDER, ConfigNotFound
 from retrieval.codes import load_coder
 from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.audio_folder import make_audio_folder
@@ -57,18 +58,6 @@ def finished_fit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train.main(["fit", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={folder / 'run'}"])
     os.chdir(here)
     return folder
-
-
-def test_bare_names_are_found_from_anywhere(in_tmp: Path) -> None:
-    assert find_config("dqn.yaml") == CONFIG_FOLDER / "dqn.yaml"
-    assert find_config("data/esc50") == CONFIG_FOLDER / "data" / "esc50.yaml"
-    Path("dqn.yaml").write_text("seed_everything: 1\n")
-    assert find_config("dqn.yaml") == Path("dqn.yaml")
-    given = ["fit", "--config", "demo.yaml", "--config=data/esc50.yaml", "--model.num_bits", "6"]
-    resolved = resolve_configs(given)
-    assert resolved[2] == str(CONFIG_FOLDER / "demo.yaml")
-    assert resolved[3] == f"--config={CONFIG_FOLDER / 'data' / 'esc50.yaml'}"
-    assert resolved[4:] == given[4:]
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:

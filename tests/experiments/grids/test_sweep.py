@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.command.cli import ConfigNotFound
+from experiments.command.configs import ConfigNotFound
 from experiments.command.options import read_command_options
 from experiments.grids.sweep import SWEEP_FOLDER, Sweep, read_sweep_file
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grids.cell import Cell, read_result, run_cell, write_result
-from experiments.grids.grid import GridResult
+from experiments.grids.cell import Cell, GridResult, read_result, write_result
+from experiments.grids.cell_run import run_cell
 from experiments.papers.command import reproduce
 
 SMALL = [

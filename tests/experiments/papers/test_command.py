@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command.cli import CONFIG_FOLDER
+from experiments.command.configs import CONFIG_FOLDER
 from experiments.grids.cell import read_result
 from experiments.grids.grid import run_grid
 from experiments.papers.command import reproduce

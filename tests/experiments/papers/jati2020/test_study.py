@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command.cli import find_config
-from experiments.grids.cell import read_config
+from experiments.command.configs import find_config
+from experiments.grids import cell as cell_module
 from experiments.papers.jati2020.study import METHOD_OF, METHODS, check_names, default_frontend, grid_of, has_folds
 
 
@@ -66,7 +66,7 @@ def test_a_config_or_a_corpus_that_changes_changes_the_key(in_tmp: Path, monkeyp
     (in_tmp / "one.yaml").write_text("# a comment alone\n" + text)
     assert dataclasses.replace(cell, arguments=("--config=one.yaml",)).key in keys
     (in_tmp / "two.yaml").rename("one.yaml")
-    read_config.cache_clear()
+    cell_module._read_once.cache_clear()
     keys.add(dataclasses.replace(cell, arguments=("--config=one.yaml",)).key)
     monkeypatch.setenv("EARMARK_ESC50_ROOT", "elsewhere")
     keys.add(dataclasses.replace(cell, arguments=("--config=one.yaml",)).key)

@@ -8,7 +8,8 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from datamodules import RenderedEvents
-from experiments.command.cli import find_config, make_datamodule
+from experiments.command.configs import find_config
+from experiments.command.parser import make_datamodule
 from experiments.papers.pedersen2024.linear_probe import THRESHOLDS
 from experiments.papers.pedersen2024.runs import GIVEN, METHODS, VAE_OF, VAES, Study, study_of
 from experiments.papers.published_values import read_study

@@ -13,7 +13,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from experiments.grids.cell import Cell, read_curves, read_result, read_window_embeddings, run_cell
+from experiments.grids.cell import Cell, read_result
+from experiments.grids.cell_run import read_curves, read_window_embeddings, run_cell
 from experiments.papers.command import reproduce
 from experiments.papers.pedersen2024.runs import Study, study_of
 from experiments.papers.pedersen2024.study import report_study, run_study

@@ -1,0 +1,62 @@
+"""The parser behind train.py: LightningCLI's, whose configs may extend others; and a data module made by it alone."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning.cli import LightningArgumentParser
+
+from experiments.command.configs import find_config, join_options, read_config
+from lightning_modules.trusted_classes import refuse_untrusted
+
+
+class CommandParser(LightningArgumentParser):
+    """Lightning's parser, which reads a config together with those that it extends."""
+
+    def parse_path(
+        self,
+        path: str | os.PathLike[str],
+        ext_vars: dict[str, Any] | None = None,
+        env: bool | None = None,
+        defaults: bool = True,
+        **arguments: Any,  # noqa: ANN401 - as jsonargparse has it
+    ) -> Namespace:
+        """Parse a config; what it names by a relative path lies beside it.
+
+        Raises:
+            ConfigError: If it can't be read, or extends itself.
+            ConfigNotFound: If what it extends is not there.
+        """
+        text = yaml.safe_dump(read_config(Path(path)), sort_keys=False)
+        with contextlib.chdir(Path(path).absolute().parent):
+            return self.parse_string(text, str(path), ext_vars, env, defaults, **arguments)
+
+
+def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningDataModule:
+    """Make the data module that `train.py` would, without a model.
+
+    Args:
+        data_config: Config that describes it, a file or a name in configs/.
+        arguments: Further command line, such as `--data.root=DIR`; what isn't for the data is left out.
+
+    Raises:
+        ConfigNotFound: If there is no such config.
+        ValueError: If an option of the data is not understood.
+        UntrustedClass: If the config names a class of a package that is not trusted.
+    """
+    parser = CommandParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(pl.LightningDataModule, "data")
+    own = [argument for argument in join_options(arguments) if argument.startswith("--data.")]
+    try:
+        parsed = parser.parse_args([f"--config={find_config(data_config)}", *own])
+        refuse_untrusted(parsed, data_config)
+    except ArgumentError as error:
+        raise ValueError(f"Expected options of {data_config}; got {' '.join(own)}: {error}") from error
+    datamodule: pl.LightningDataModule = parser.instantiate_classes(parsed).data
+    return datamodule
