@@ -191,11 +191,12 @@ class RunConfig(SaveConfigCallback):
             logger.log_hyperparams(self.config.as_dict())
 
 
-def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
+def run_command(arguments: Sequence[str] | None = None, cli_class: type[EarmarkCli] = EarmarkCli) -> EarmarkCli:
     """Parse and run a command line.
 
     Args:
         arguments: As after `train.py`; None takes the process's own.
+        cli_class: What runs it; a grid's leaves reports out.
 
     Raises:
         ConfigNotFound: If a config is neither a file nor a name in configs/.
@@ -212,7 +213,7 @@ def run_command(arguments: Sequence[str] | None = None) -> EarmarkCli:
     if arguments is None:
         sys.argv[1:] = resolved  # processes that Lightning starts read it again
     try:
-        return EarmarkCli(
+        return cli_class(
             pl.LightningModule,
             pl.LightningDataModule,
             subclass_mode_model=True,

@@ -2,30 +2,78 @@
 
 import csv
 import json
+import logging
+import pkgutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
+from jsonargparse import Namespace
+from pytorch_lightning.callbacks import Checkpoint
 
+from callbacks.exports.checkpoint_artifact import CheckpointArtifact
+from callbacks.exports.prediction_export import PredictionExport
 from callbacks.reports.baselines import score_exact
 from callbacks.reports.presence_baselines import first_stage_scores
+from callbacks.reports.report import Report
 from callbacks.retrain_on_everything import RetrainOnEverything
 from experiments.command.cli import EarmarkCli, run_command
-from experiments.command.configs import read_config
-from experiments.grids.cell import Cell, CellResult, config_paths
+from experiments.grids.cell import Cell, CellResult
 from lightning_modules.base import RetrievalModule
 from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs
 from storage.atomic_file import write_array
 
-# Callbacks of a config that change what is learned; a grid leaves reports and checkpoints out.
-_LEARNING_CALLBACKS = ("callbacks.BetaWarmup", "callbacks.CodebookRefit", "callbacks.RetrainOnEverything")
+_logger = logging.getLogger(__name__)
+
+# What a grid replaces: it reports by tables of its own, and its results are what it keeps.
+_REPLACED = (Report, PredictionExport, CheckpointArtifact)
 _CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 _EMBEDDINGS_FILE = "window_embeddings.npy"
 _CURVES_FOLDER = "curves"
+
+
+class CellCli(EarmarkCli):
+    """The command as a cell runs it: without what a grid replaces, which is logged; all else is as the config says.
+
+    A checkpoint without a metric to choose by keeps the state that training ends with, which is what is tested anyway;
+    one that chooses is kept.
+    """
+
+    def before_instantiate_classes(self) -> None:
+        """Leave callbacks out by their type, once all are known to be trusted."""
+        super().before_instantiate_classes()
+        trainer = self.config[self.subcommand].trainer
+        callbacks = trainer.callbacks or []
+        left_out = [callback for callback in callbacks if _is_replaced(callback)]
+        trainer.callbacks = [callback for callback in callbacks if callback not in left_out]
+        trainer.enable_checkpointing = any(
+            issubclass(pkgutil.resolve_name(callback.class_path), Checkpoint) for callback in trainer.callbacks
+        )
+        if left_out:
+            names = ", ".join(callback.class_path for callback in left_out)
+            _logger.info("Left out, as the grid reports and keeps by itself: %s.", names)
+
+
+class _LastCheckpointCli(CellCli):
+    """Keeps the state of every epoch, not only of those that are validated, for a run that is killed to go on from."""
+
+    def before_instantiate_classes(self) -> None:
+        """Add the checkpoint."""
+        super().before_instantiate_classes()
+        trainer = self.config[self.subcommand].trainer
+        last = Namespace(dirpath=trainer.default_root_dir, filename="last", save_on_train_epoch_end=True)
+        last.enable_version_counter = False
+        trainer.callbacks.append(Namespace(class_path="pytorch_lightning.callbacks.ModelCheckpoint", init_args=last))
+        trainer.enable_checkpointing = True
+
+
+def _is_replaced(callback: Namespace) -> bool:
+    kind = pkgutil.resolve_name(callback.class_path)
+    is_final = issubclass(kind, Checkpoint) and callback.init_args.get("monitor") is None
+    return is_final or issubclass(kind, _REPLACED)
 
 
 def run_cell(cell: Cell, folder: Path) -> CellResult:
@@ -38,19 +86,15 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         Exception: Whatever the command raises.
     """
     begun = time.perf_counter()
-    callbacks = _learning_callbacks(cell.arguments)
-    own = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.enable_progress_bar=false"]
+    own = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
     if cell.keeps_embeddings:
-        last: dict[str, object] = {"dirpath": str(folder), "filename": "last", "enable_version_counter": False}
-        last["save_on_train_epoch_end"] = True  # every epoch, not only those that are validated
-        callbacks.append({"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": last})
         num_starts = len(list((folder / _CURVES_FOLDER).glob("*")))
         curves = {"save_dir": str(folder), "name": _CURVES_FOLDER, "version": f"start-{num_starts}"}
-        own = [f"--trainer.logger={json.dumps({'class_path': _CSV_LOGGER, 'init_args': curves})}"]
+        own = [f"--trainer.logger={json.dumps({'class_path': _CSV_LOGGER, 'init_args': curves})}", *own[2:]]
         if (folder / "last.ckpt").is_file():
             own.append(f"--ckpt_path={folder / 'last.ckpt'}")
-    quiet = ["--trainer.enable_model_summary=false", *own, f"--trainer.callbacks={json.dumps(callbacks)}"]
-    cli = run_command(["fit", *cell.arguments, *quiet, f"--trainer.default_root_dir={folder}"])
+    arguments = ["fit", *cell.arguments, *own, f"--trainer.default_root_dir={folder}"]
+    cli = run_command(arguments, _LastCheckpointCli if cell.keeps_embeddings else CellCli)
     model = cli.model
     # sums in another order give other last digits, and now and then another codeword
     command = f"OMP_NUM_THREADS={torch.get_num_threads()} {cell.command}"
@@ -142,11 +186,3 @@ def _keep_embeddings(cli: EarmarkCli, folder: Path) -> None:
     embeddings = np.full((len(cli.datamodule.items), *windows.shape[1:]), np.nan, np.float32)
     embeddings[columns["item_index"].cpu().numpy()] = windows
     write_array(folder / _EMBEDDINGS_FILE, embeddings)
-
-
-def _learning_callbacks(arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the callbacks of the last config that has any, as far as they change what is learned."""
-    found: list[dict[str, Any]] = []
-    for path in config_paths(arguments):
-        found = (read_config(path).get("trainer") or {}).get("callbacks", found)
-    return [callback for callback in found if callback["class_path"] in _LEARNING_CALLBACKS]

@@ -3,7 +3,8 @@
 import argparse
 from functools import partial
 
-from experiments.grids.grid import GridRunner, run_grid
+from experiments.grids.cell import GridRunner
+from experiments.grids.grid import run_grid
 from experiments.grids.slurm import JobOptions, SlurmError
 from experiments.grids.slurm_array import ArrayOptions, run_array
 
