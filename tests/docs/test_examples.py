@@ -30,8 +30,8 @@ def outside(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_loss_network_and_front_end(outside: Path) -> None:
     train.main(
         [
-            "fit", "--config=demo.yaml", *QUICK, "--data.frontend=my_package.frontend.OctaveEnergies",
-            "--data.frontend.num_octaves=6", "--model.similarity_loss=my_package.loss.CosineHingeLoss",
+            "fit", "--config=demo.yaml", *QUICK, "--model.preprocessing.frontend=my_package.frontend.OctaveEnergies",
+            "--model.preprocessing.frontend.num_octaves=6", "--model.similarity_loss=my_package.loss.CosineHingeLoss",
             "--model.network=my_package.network.ResidualMlp", "--model.network.num_blocks=1",
             "--model.num_codewords=4", "--model.num_bits=8",
         ]
@@ -43,7 +43,7 @@ def test_code(outside: Path) -> None:
     train.main(
         [
             "fit", "--config=baselines/itq.yaml", *QUICK,
-            "--data.frontend=lightning_modules.frontends.LogMelStatistics",
+            "--model.preprocessing.frontend=lightning_modules.frontends.LogMelStatistics",
             "--model.coder=my_package.code.MedianCutHash", "--model.num_bits=8",
         ]
     )  # fmt: skip
