@@ -10,8 +10,8 @@ import yaml
 from tests.docs.pages import DOCS, IDS, PAGES, ROOT, read_blocks
 from tests.test_imports import FOLDERS
 
-RUN = ("python", "sh")  # languages of blocks that a test runs
-SHOWN = ("text", "yaml", "markdown")
+RUN = ("python", "sh", "yaml")  # languages of blocks that a test runs or reads
+SHOWN = ("text", "markdown")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)#?[^)\s]*\)")
 
 

@@ -29,11 +29,24 @@ def test_python_runs(path: Path, in_tmp: Path) -> None:
 
 
 @ALL_PAGES
+def test_configs_are_understood(path: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "examples"))
+    for block in read_blocks(path):
+        if block.language == "yaml":
+            (in_tmp / "config.yaml").write_text(block.text, encoding="utf-8")
+            assert read_command_options(["--config=config.yaml"])
+
+
+@ALL_PAGES
 def test_commands_are_understood(path: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "examples"))
+    (in_tmp / "docs").symlink_to(DOCS)  # commands are typed at the root
     for words in commands(path):
         given = [word for word in words if not ASSIGNMENT.fullmatch(word)]
-        if given and given != ["export"]:
+        if given == ["export"]:
+            for word in words[1:]:
+                monkeypatch.setenv(*word.split("="))
+        elif given:
             assert understands(given, monkeypatch), words
 
 
