@@ -1,6 +1,5 @@
 """Train, validate, test and apply models: python train.py fit --config dqn.yaml."""
 
-import errno
 import os
 import signal
 import sys
@@ -20,7 +19,8 @@ from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends.pretrained.release import WeightsError
 from lightning_modules.trusted_classes import UntrustedClass
-from storage.atomic_file import FileNotWritten
+from sound.errors import SoundError
+from storage.errors import StorageError, is_full_disk
 
 
 def main(arguments: Sequence[str] | None = None) -> EarmarkCli:
@@ -32,12 +32,12 @@ if __name__ == "__main__":
     try:
         main()
     except (
-        CheckpointError, ConfigError, DatasetError, FileNotWritten, RunFolderError, UntrustedClass, WandbRefused,
-        WeightsError,
+        CheckpointError, ConfigError, DatasetError, RunFolderError, SoundError, StorageError, UntrustedClass,
+        WandbRefused, WeightsError,
     ) as error:  # fmt: skip
         sys.exit(f"\nerror: {error}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full_disk(error):
             raise
         sys.exit(
             f"\nerror: expected room on the disk, found {error}. Make room; a fit goes on from its last checkpoint "

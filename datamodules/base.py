@@ -1,129 +1,175 @@
-"""What every corpus with one label a clip shares: labelled items, and how often they are trained on.
+"""What a batch is, and what all data modules share: their options, and queries before the database that answers them.
 
-A batch is a dict of tensors:
+A batch is a dict of tensors. `item_index`, int64 [batch], is a position in the corpus, the same whatever the split, or
+in the part that is served.
+
+Clips:
 
     feature      float32 [batch, feature]          mean over the frames of a clip
                  float32 [batch, frame, feature]   its frames in order, where `frames_per_clip` is given
     label        int64 [batch]                     class
-    item_index   int64 [batch]                     position in the corpus, the same whatever the split
+                 int64 [batch, category]           1 where a category is present, for corpora with several a clip, which
+                                                   have two fields more:
+    num_frames   int64 [batch]                     frames that are the clip's own and not padding; 1 for means
+    soft_label   float32 [batch, category]         share of the volunteers that heard it; what was agreed on, if it was
+
+A batch of pairs has these fields of the first clips, and `other_feature`, `other_label` and so on of the second.
+
+Tracks; C, O, D and L are the samples of context, offset, segment and query, R those of a room:
+
+    to train on  waveform       float32 [batch, C + O + D + O]  the segment is at C + O; zeros outside its track
+                 noise          float32 [batch, D]              never silent, of any level
+                 room           float32 [batch, R]              impulse response, direct sound 1 at sample 0
+                 item_index                                     position in the epoch
+
+    queries      waveform       float32 [batch, C + L]          the query is the last L
+                 noise          float32 [batch, L]              zeros without noise
+                 room           float32 [batch, R]              an impulse without room
+                 snr_db         float32 [batch]                 0 without noise
+                 has_noise, has_room  bool [batch]
+                 condition      int64 [batch]                   position in `conditions`
+                 track          int64 [batch]                   position in `track_names`
+                 start_seconds  float64 [batch]                 where the query begins in its track
+                 is_repeated    bool [batch]                    it occurs elsewhere in its track, see `repeats.py`
+                 item_index                                     conditions one after another
+
+    database     waveform       float32 [batch, D]
+                 track, start_seconds, item_index               tracks one after another
+
+Loaders serve tracks as `compact_batch.py` has it. Lightning gets them as above, expanded on the device; who goes
+through a loader by himself passes batches to `expand`.
+
+Fingerprints of tracks:
+
+    to train on  fingerprint    float32 [batch, feature]        of clean segments
+                 distorted      float32 [batch, feature]        of the same in one of `num_views` distortions, drawn
+                                                                anew each time (or estimated, see `train_on`)
+    queries      fingerprint, track, start_seconds, condition, is_repeated
+    database     the same; of no condition (-1)
 """
 
+import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args, get_origin
 
-import numpy as np
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from datamodules.clips import ClipDataModule, OnBadAudio
+from datamodules.batches.dealing import WholeBatchSampler, processes_and_rank
+from datamodules.batches.feature_dataset import pass_batch
 from datamodules.errors import SplitError
-from datamodules.splits.labelled_folds import LabelledFold, hold_out_fold
-from datamodules.splits.roles import AudioItem, Roles, draw_labelled, train_on_database
 
-__all__ = ["EmbeddingDataModule", "OnBadAudio", "TrainOn"]
-
-TrainOn = Literal["labelled", "database"]
+BatchDataset = Dataset[dict[str, Tensor]]
+OnBadAudio = Literal["raise", "skip"]
 
 
-class EmbeddingDataModule(ClipDataModule[AudioItem]):
-    """Serve the cached embeddings of a corpus with one label a clip, by role.
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class QueriesAndDatabase(pl.LightningDataModule, ABC):
+    """Serve what is trained on; and in validation and test queries, then the database that answers them.
+
+    Options are fields of dataclasses, so that each is declared once, in the class it belongs to: every subclass has it
+    as a keyword, as an attribute and on the command line, with type, default and meaning. A subclass is decorated
+    likewise, may give a field another default, and checks values in a `__post_init__` that calls this one.
 
     Args:
-        frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
-        cache_dir: Folder of embedding caches.
-        batch_size: Items a batch, on each process.
-        passes_per_epoch: Times the items to train on are gone through in one epoch; a small labelled set makes short
-            epochs.
-        labels_per_class: Labelled items a class; None takes `label_fraction`.
-        label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
-        label_seed: Seed of drawing the labelled items.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the (unlabelled) database.
-        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
-            its level doesn't matter.
-        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
-            serves the mean over all its frames.
-        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
-            by `label_seed` and kept for validation, whatever is labelled.
-        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches; none is best for means over frames, which are small.
-        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
-            are trained on and answer, nothing else has a role; None is the corpus's own split.
+        cache_dir: Folder of what is computed or decoded once.
+        batch_size: Items a batch to train on, on each process.
+
+    Raises:
+        SplitError: If an option is none of its choices.
     """
 
-    def __init__(
-        self,
-        frontend: nn.Module,
-        cache_dir: str = "cache",
-        batch_size: int = 200,
-        passes_per_epoch: int = 1,
-        labels_per_class: int | None = 4,
-        label_fraction: float = 0.1,
-        label_seed: int = 0,
-        standardize: bool = False,
-        center_clips: bool = False,
-        frames_per_clip: int | None = None,
-        train_on: TrainOn = "labelled",
-        on_bad_audio: OnBadAudio = "raise",
-        num_workers: int = 0,
-        labelled_fold: LabelledFold | None = None,
-    ) -> None:
-        if not 0 < label_fraction <= 1:
-            raise SplitError(f"label_fraction must be above 0 and at most 1; got {label_fraction}.")
-        super().__init__(
-            frontend, cache_dir, batch_size, standardize, center_clips, frames_per_clip, on_bad_audio, num_workers
-        )
-        if train_on not in get_args(TrainOn):
-            raise SplitError(
-                f"train_on must be {' or '.join(get_args(TrainOn))}; got {train_on!r}. Set --data.train_on to one."
-            )
-        if labelled_fold is not None and train_on == "database":
-            raise SplitError(
-                "labelled_fold holds out labelled items, and train_on database takes all clips, labelled or not. Set "
-                "--data.train_on labelled."
-            )
-        self.passes_per_epoch = passes_per_epoch
-        self.labels_per_class = labels_per_class
-        self.label_fraction = label_fraction
-        self.label_seed = label_seed
-        self.train_on: TrainOn = train_on
-        self.labelled_fold = labelled_fold
+    keeps_workers: ClassVar[bool] = False  # whether processes that fetch batches outlive an evaluation
+
+    cache_dir: str = "cache"
+    batch_size: int = 200
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        for option in dataclasses.fields(self):
+            choices, value = get_args(option.type), getattr(self, option.name)
+            if get_origin(option.type) is Literal and value not in choices:
+                raise SplitError(
+                    f"{option.name} must be {' or '.join(choices)}; got {value!r}. Set --data.{option.name} to one."
+                )
 
     @property
-    def superclass_of(self) -> np.ndarray | None:
-        """Superclass, 0 and up, of each class, int64 [label]; None where the corpus has no level above its classes."""
-        return None
+    @abstractmethod
+    def num_evaluated(self) -> int:
+        """Queries, or items of the database, a batch."""
+
+    @abstractmethod
+    def evaluated(self, stage: Literal["val", "test"]) -> Sequence[BatchDataset]:
+        """Return queries, then database; nothing where validation has no queries."""
+
+    @abstractmethod
+    def predicted(self) -> BatchDataset:
+        """Return what is predicted."""
 
     @property
-    def superclass_names(self) -> list[str] | None:
-        """Name of each superclass, in the order of `superclass_of`'s numbers; None where there are none."""
-        return None
+    def evaluation_workers(self) -> int:
+        """Processes that fetch queries and database."""
+        return 0
 
-    def item_fields(self, items: Sequence[AudioItem]) -> dict[str, np.ndarray]:
-        """Return the class of each item."""
-        return {"label": np.array([item.label for item in items], np.int64)}
+    def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        """Validation queries, then what they are answered from; nothing where there are none."""
+        return [self._loader(dataset) for dataset in self.evaluated("val")]
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled items to train on, `passes_per_epoch` times."""
-        return self._train_loader(self._dataset(np.tile(self.roles.train, self.passes_per_epoch)))
+    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
+        """Test queries, then the database."""
+        return [self._loader(dataset) for dataset in self.evaluated("test")]
 
-    def name_of(self, corpus: str) -> str:
-        """Say what numbers are to be called, given the corpus's name: those of cross-validation are none of its own."""
-        return corpus if self.labelled_fold is None else f"{corpus}, labelled clips alone"
+    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """What is predicted, dealt to processes in whole batches."""
+        dataset = self.predicted()
+        turn = processes_and_rank(self.trainer)
+        return self._loader(dataset, WholeBatchSampler(len(dataset), self.num_evaluated, *turn))  # type: ignore[arg-type]
 
-    def draw_labelled(self, items: Sequence[AudioItem], database: np.ndarray) -> np.ndarray:
-        """Draw the labelled items of each class from the database; none where training takes all of it.
-
-        Raises:
-            SplitError: If a class has fewer items than labels asked for.
-        """
-        if self.train_on == "database":
-            return np.zeros(0, np.int64)
-        return draw_labelled(
-            items, database, self.class_names, self.labels_per_class, self.label_fraction, self.label_seed
+    def _loader(self, dataset: BatchDataset, sampler: WholeBatchSampler | None = None) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(
+            dataset,
+            batch_size=self.num_evaluated,
+            sampler=sampler,
+            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
+            num_workers=self.evaluation_workers,
+            persistent_workers=self.keeps_workers and self.evaluation_workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
 
-    def _split(self, usable: np.ndarray) -> Roles:
-        roles = super()._split(usable)
-        if self.labelled_fold is not None:
-            roles = hold_out_fold(self.items, roles, self.labelled_fold, self.label_seed)
-        return train_on_database(self.items, roles, self.label_seed) if self.train_on == "database" else roles
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class CorpusDataModule(QueriesAndDatabase):
+    """Serve a corpus, under a name.
+
+    Args:
+        name: What to call numbers measured on this copy; None is the corpus's own name.
+        on_bad_audio: `raise` stops at a file that can't be read; `skip` lists it and leaves it out.
+        num_workers: Processes that fetch batches.
+    """
+
+    name: str | None = None
+    on_bad_audio: OnBadAudio = "raise"
+    num_workers: int = 0
+
+    @property
+    def corpus_name(self) -> str:
+        """The corpus's own name."""
+        return type(self).__name__
+
+    @property
+    def variants(self) -> list[str]:
+        """What of the options makes numbers others than those of the corpus as it is; said behind its name."""
+        return []
+
+    @property
+    def data_name(self) -> str:
+        """What numbers measured on this copy are to be called."""
+        return ", ".join([self.name or self.corpus_name, *self.variants])
+
+    @property
+    def evaluation_workers(self) -> int:
+        """Processes that fetch queries and database."""
+        return self.num_workers

@@ -1,33 +1,29 @@
-"""What every corpus of clips shares, however its clips are labelled: front end, cache, roles, loaders.
+"""What every corpus of clips shares, however its clips are labelled: front end, cache, roles, loaders."""
 
-A batch is a dict of tensors; `base.py` and each corpus that is not of one label a clip say which.
-"""
-
+import dataclasses
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
+from datamodules.base import CorpusDataModule
 from datamodules.batches.clip_frames import ClipFrames, ShortClips, check_frames_per_clip
-from datamodules.batches.dealing import WholeBatchSampler, processes_and_rank
-from datamodules.batches.feature_dataset import ClipFeatures, FeatureDataset, pass_batch
+from datamodules.batches.dealing import processes_and_rank
+from datamodules.batches.feature_dataset import ClipFeatures, FeatureDataset
 from datamodules.batches.pairs import PairDataset
 from datamodules.batches.resumable_loader import ResumableLoader, ShuffledSampler
 from datamodules.caches.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
 from datamodules.caches.precomputed import PrecomputedEmbeddings
+from datamodules.errors import DatasetMissing
 from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
 from datamodules.splits.roles import Role, Roles
 
 _logger = logging.getLogger(__name__)
-
-OnBadAudio = Literal["raise", "skip"]
 
 
 @runtime_checkable  # or the shape checks of the tests can't be turned on
@@ -46,7 +42,8 @@ class ClipFile(Protocol):
 ClipT = TypeVar("ClipT", bound=ClipFile)
 
 
-class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class ClipDataModule(CorpusDataModule, Generic[ClipT]):
     """Serve the cached embeddings of a corpus by role.
 
     A corpus says where it is, what its clips and classes are, which clip has which role, and how it is trained on
@@ -54,40 +51,25 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
     Args:
         frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
-        cache_dir: Folder of embedding caches.
-        batch_size: Items a batch, on each process.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the (unlabelled) database.
+        standardize: Whether each feature is brought to mean 0 and deviation 1 over the (unlabelled) database; padding
+            stays 0.
         center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
             its level doesn't matter.
         frames_per_clip: Frames served of each clip, its first ones; a shorter clip is filled up as `short_clips` says.
             None serves the mean over all its frames.
-        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches; none is best for means over frames, which are small.
     """
 
     short_clips: ClassVar[ShortClips] = "repeat"
+    keeps_workers = True
 
-    def __init__(
-        self,
-        frontend: nn.Module,
-        cache_dir: str = "cache",
-        batch_size: int = 200,
-        standardize: bool = False,
-        center_clips: bool = False,
-        frames_per_clip: int | None = None,
-        on_bad_audio: OnBadAudio = "raise",
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__()
-        check_frames_per_clip(frames_per_clip, frontend)
-        self.frontend = cast(WaveformFrontEnd | PrecomputedEmbeddings, frontend)
-        self.cache_dir = Path(cache_dir)
-        self.batch_size = batch_size
-        self.standardize = standardize
-        self.center_clips = center_clips
-        self.frames_per_clip = frames_per_clip
-        self.on_bad_audio: OnBadAudio = on_bad_audio
-        self.num_workers = num_workers
+    frontend: nn.Module
+    standardize: bool = False
+    center_clips: bool = False
+    frames_per_clip: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_frames_per_clip(self.frames_per_clip, self.frontend)
         self._class_names: list[str] | None = None
         self._items: list[ClipT] | None = None
         self._roles: Roles | None = None
@@ -97,14 +79,8 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
     # What a corpus defines.
 
-    @property
-    @abstractmethod
-    def data_name(self) -> str:
-        """What numbers measured on this corpus are to be called."""
-
-    @abstractmethod
     def find_corpus(self) -> None:
-        """Make sure the corpus is there, fetching it where that is asked for.
+        """Make sure the corpus is there, fetching it where that is asked for; `read_items` says what is missing.
 
         Raises:
             DatasetMissing: If it is not.
@@ -131,7 +107,7 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
     @property
     def feature_dim(self) -> int:
         """Size of a feature."""
-        return self.frontend.frame_dim
+        return self._embedder.frame_dim
 
     @property
     def num_classes(self) -> int:
@@ -147,9 +123,15 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
     @property
     def items(self) -> list[ClipT]:
-        """Every clip of the corpus; `item_index` is a position in it."""
+        """Every clip of the corpus; `item_index` is a position in it.
+
+        Raises:
+            DatasetMissing: If there are none.
+        """
         if self._items is None:
             self._items = self.read_items()
+        if not self._items:
+            raise DatasetMissing(f"Expected clips of {self.data_name}, found none. Correct --data.root.")
         return self._items
 
     @property
@@ -166,7 +148,7 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
     def prepare_data(self) -> None:
         """Find or fetch the corpus and embed it, on one process a machine."""
         self.find_corpus()
-        self.frontend.prepare()
+        self._embedder.prepare()
         self.open_cache()
 
     def open_cache(self) -> EmbeddingCache:
@@ -174,16 +156,15 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
 
         Raises:
             AudioFileError: If a file can't be embedded and `on_bad_audio` is `raise`.
-            CacheError: If the cache is damaged.
+            StorageError: If the cache is damaged, or can't be written.
             DatasetMissing: If embeddings computed beforehand lack a clip and `on_bad_audio` is `raise`.
         """
-        if isinstance(self.frontend, PrecomputedEmbeddings):
-            return self.frontend.select([item.name for item in self.items], self.on_bad_audio)
+        embedder = self._embedder
+        if isinstance(embedder, PrecomputedEmbeddings):
+            return embedder.select([item.name for item in self.items], self.on_bad_audio)
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-        paths = [item.path for item in self.items]
-        return open_or_make_cache(
-            self.cache_dir, type(self).__name__.lower(), paths, self.frontend, device, self.on_bad_audio
-        )
+        paths, corpus = [item.path for item in self.items], type(self).__name__.lower()
+        return open_or_make_cache(Path(self.cache_dir), corpus, paths, embedder, device, self.on_bad_audio)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the embeddings and split the corpus; the split is the same in every stage."""
@@ -221,21 +202,26 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
         """Return the items of one role, in order of their index."""
         return self._dataset(getattr(self.roles, role))
 
-    def val_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Validation queries, then what they are answered from; nothing where training sees every recording."""
+    def evaluated(self, stage: Literal["val", "test"]) -> Sequence[FeatureDataset]:
+        """Return queries, then database; nothing where training sees every recording that validation could ask for."""
+        if stage == "test":
+            return [self.role_dataset("query"), self.role_dataset("database")]
         if len(self.roles.val_query) == 0:
             return []
-        return [self._loader(self.role_dataset("val_query")), self._loader(self.role_dataset("val_database"))]
+        return [self.role_dataset("val_query"), self.role_dataset("val_database")]
 
-    def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
-        """Test queries, then the database."""
-        return [self._loader(self.role_dataset("query")), self._loader(self.role_dataset("database"))]
+    def predicted(self) -> FeatureDataset:
+        """Return every usable item, queries and database alike."""
+        return self._dataset(np.sort(np.concatenate([self.roles.query, self.roles.database])))
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Every usable item, queries and database alike."""
-        everything = self._dataset(np.sort(np.concatenate([self.roles.query, self.roles.database])))
-        turn = processes_and_rank(self.trainer)
-        return self._loader(everything, WholeBatchSampler(len(everything), self._eval_batch_size, *turn))
+    @property
+    def num_evaluated(self) -> int:
+        """Queries, or items of the database, a batch; many where an item is small."""
+        return self.batch_size if self.frames_per_clip else max(self.batch_size, 1024)
+
+    @property
+    def _embedder(self) -> WaveformFrontEnd | PrecomputedEmbeddings:
+        return cast(WaveformFrontEnd | PrecomputedEmbeddings, self.frontend)
 
     def _split(self, usable: np.ndarray) -> Roles:
         return self.assign_roles(self.items, usable)
@@ -267,20 +253,3 @@ class ClipDataModule(pl.LightningDataModule, ABC, Generic[ClipT]):
         ends_in_batch_of_one = num_items > batch_size and num_items % batch_size == 1
         sampler = ShuffledSampler(len(dataset), num_processes, rank)
         return ResumableLoader(dataset, sampler, self.batch_size, self.num_workers, drop_last=ends_in_batch_of_one)
-
-    @property
-    def _eval_batch_size(self) -> int:
-        return self.batch_size if self.frames_per_clip else max(self.batch_size, 1024)
-
-    def _loader(
-        self, dataset: FeatureDataset, sampler: WholeBatchSampler | None = None
-    ) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            dataset,
-            batch_size=self._eval_batch_size,
-            sampler=sampler,
-            collate_fn=pass_batch,  # type: ignore[arg-type]  # torch's types know lists of items only
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )

@@ -1,10 +1,11 @@
-"""Read a table that describes clips, or say what is wrong with it."""
+"""Read a table that describes clips and find the clips it names, or say what is wrong."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from datamodules.errors import DatasetLayoutError, DatasetMissing
+from sound.audio import AUDIO_SUFFIXES
 
 
 def read_rows(path: Path, columns: Sequence[str], remedy: str) -> list[dict[str, str]]:
@@ -48,3 +49,32 @@ def read_rows(path: Path, columns: Sequence[str], remedy: str) -> list[dict[str,
                 f"{path}, line {line}: expected {len(header)} fields, found {len(fields)}. {remedy}"
             )
     return [dict(zip(header, fields, strict=True)) for _, fields in lines]
+
+
+def clips_by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return the audio files among these by their stem, whichever format they were transcoded to; the last wins."""
+    return {path.stem: path for path in sorted(paths) if path.suffix.lower() in AUDIO_SUFFIXES}
+
+
+def find_named(names: Sequence[str], clips: Mapping[str, Path], table: Path, place: str) -> list[Path]:
+    """Return the clip of each file name of a table, found by its stem.
+
+    Args:
+        names: As the table has them.
+        clips: What there is, by stem.
+        table: For errors.
+        place: Where clips were looked for; for errors.
+
+    Raises:
+        DatasetMissing: If some are not there.
+    """
+    stems = [Path(name).stem for name in names]
+    missing = [(name, stem) for name, stem in zip(names, stems, strict=True) if stem not in clips]
+    if missing:
+        name, stem = missing[0]
+        raise DatasetMissing(
+            f"{table} names {len(missing)} clips that are not in {place}, first {name} (looked for {stem} with "
+            f"{', '.join(AUDIO_SUFFIXES)}). Restore them, from all archives of the release, or take "
+            "them out of the table."
+        )
+    return [clips[stem] for stem in stems]

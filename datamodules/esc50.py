@@ -6,17 +6,15 @@ all takes of one recording together.
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
-from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
-from datamodules.csv_table import read_rows
+from datamodules.csv_table import clips_by_stem, find_named, read_rows
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from datamodules.splits.labelled_folds import LabelledFold
+from datamodules.labelled_clips import EmbeddingDataModule
 from datamodules.splits.roles import AudioItem, Roles
-from sound.audio import AUDIO_SUFFIXES
 from storage.fetch import Archive, fetch_archive
 
 ROOT_VARIABLE = "EARMARK_ESC50_ROOT"
@@ -36,6 +34,7 @@ _FOLDS = {str(fold) for fold in range(1, _NUM_FOLDS + 1)}
 _TARGETS = {str(target) for target in range(50)}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Esc50(EmbeddingDataModule):
     """Retrieve sounds of one fold of ESC-50 from the other four.
 
@@ -44,75 +43,44 @@ class Esc50(EmbeddingDataModule):
     answered from the remaining three.
 
     Args:
-        frontend: Frozen front end that embeds the clips.
         root: Folder with `meta/esc50.csv` and `audio`; None takes $EARMARK_ESC50_ROOT, then `data/ESC-50`. Clips are
             found by their stem, so a copy transcoded to another format serves.
         download: Whether to fetch the official archive into the default folder when there is no corpus.
         fold: Fold of the test queries, 1 to 5.
         esc10: Whether to keep to the ten classes of ESC-10.
         superclasses: Whether the five superclasses are the labels.
-        name: What to call numbers measured on this copy; None is `ESC-50` or `ESC-10`.
-        cache_dir: Folder of embedding caches.
-        batch_size: Items a batch, on each process.
-        passes_per_epoch: Times the items to train on are gone through in one epoch.
-        labels_per_class: Labelled items a class; None takes `label_fraction`.
-        label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
-        label_seed: Seed of drawing the labelled items.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
-        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
-            its level doesn't matter.
-        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
-            serves the mean over all its frames.
-        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
-            by `label_seed` and kept for validation, whatever is labelled.
-        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches.
-        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
-            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
-    def __init__(
-        self,
-        frontend: nn.Module,
-        root: str | None = None,
-        download: bool = True,
-        fold: int = 1,
-        esc10: bool = False,
-        superclasses: bool = False,
-        name: str | None = None,
-        cache_dir: str = "cache",
-        batch_size: int = 200,
-        passes_per_epoch: int = 1,
-        labels_per_class: int | None = 4,
-        label_fraction: float = 0.1,
-        label_seed: int = 0,
-        standardize: bool = False,
-        center_clips: bool = False,
-        frames_per_clip: int | None = None,
-        train_on: TrainOn = "labelled",
-        on_bad_audio: OnBadAudio = "raise",
-        num_workers: int = 0,
-        labelled_fold: LabelledFold | None = None,
-    ) -> None:
-        super().__init__(
-            frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
-        )  # fmt: skip
-        if not 1 <= fold <= _NUM_FOLDS:
-            raise SplitError(f"fold must be 1 to {_NUM_FOLDS}; got {fold}.")
-        given = root or os.environ.get(ROOT_VARIABLE)
-        self.root = Path(given or "data/ESC-50")
-        self.download = download and given is None
-        self.fold = fold
-        self.esc10 = esc10
-        self.superclasses = superclasses
-        self.name = name
+    root: str | None = None
+    download: bool = True
+    fold: int = 1
+    esc10: bool = False
+    superclasses: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.fold <= _NUM_FOLDS:
+            raise SplitError(f"fold must be 1 to {_NUM_FOLDS}; got {self.fold}.")
 
     @property
-    def data_name(self) -> str:
-        """The name given, or the corpus's own, with superclasses said."""
-        name = self.name or ("ESC-10" if self.esc10 else "ESC-50")
-        return self.name_of(f"{name}, superclasses" if self.superclasses else name)
+    def own_copy(self) -> str | None:
+        """The folder that the user names, into which nothing is fetched."""
+        return self.root or os.environ.get(ROOT_VARIABLE)
+
+    @property
+    def folder(self) -> Path:
+        """Where the corpus lies."""
+        return Path(self.own_copy or "data/ESC-50")
+
+    @property
+    def corpus_name(self) -> str:
+        """ESC-50 or ESC-10."""
+        return "ESC-10" if self.esc10 else "ESC-50"
+
+    @property
+    def variants(self) -> list[str]:
+        """Superclasses are said."""
+        return ["superclasses"] * self.superclasses + super().variants
 
     def read_class_names(self) -> list[str]:
         """Return the categories in the order of labels: ascending target."""
@@ -133,16 +101,16 @@ class Esc50(EmbeddingDataModule):
         table = self._table_path
         if table.is_file():
             return
-        if not self.download:
+        if not self.download or self.own_copy:
             raise DatasetMissing(
-                f"Expected ESC-50 in {self.root.resolve()}: {table} is not there. Name the folder that holds meta "
+                f"Expected ESC-50 in {self.folder.resolve()}: {table} is not there. Name the folder that holds meta "
                 f"and audio with --data.root DIR or ${ROOT_VARIABLE}; leave both out to have {ARCHIVE.url} fetched "
                 "into data/ESC-50; or run `python train.py fit --config demo.yaml`, which needs no corpus."
             )
-        fetch_archive(ARCHIVE, self.root, f"--data.root DIR or ${ROOT_VARIABLE}")
+        fetch_archive(ARCHIVE, self.folder, f"--data.root DIR or ${ROOT_VARIABLE}")
         if not table.is_file():
             raise DatasetMissing(
-                f"Expected ESC-50 in {self.root.resolve()}; the folder is there, but {table} is not. Move meta and "
+                f"Expected ESC-50 in {self.folder.resolve()}; the folder is there, but {table} is not. Move meta and "
                 f"audio into it, delete it to have the corpus fetched, or name another with --data.root DIR or "
                 f"${ROOT_VARIABLE}."
             )
@@ -156,23 +124,15 @@ class Esc50(EmbeddingDataModule):
         """
         self.find_corpus()
         labels = {target: label for label, (target, _) in enumerate(self._categories())}
-        audio = self.root / "audio"
-        clips = {path.stem: path for path in sorted(audio.glob("*")) if path.suffix.lower() in AUDIO_SUFFIXES}
-        items, missing = [], []
-        for row in self._rows():
-            stem = Path(row["filename"]).stem
-            if stem not in clips:
-                missing.append(row["filename"])
-                continue
+        rows, audio = self._rows(), self.folder / "audio"
+        paths = find_named(
+            [row["filename"] for row in rows], clips_by_stem(audio.glob("*")), self._table_path, str(audio)
+        )
+        items = []
+        for row, path in zip(rows, paths, strict=True):
             target = int(row["target"])
             label = target // 10 if self.superclasses else labels[target]
-            items.append(AudioItem(f"audio/{clips[stem].name}", clips[stem], label, row["src_file"], row["fold"]))
-        if missing:
-            raise DatasetMissing(
-                f"{self._table_path} names {len(missing)} clips that are not in {audio}, first {missing[0]} (looked "
-                f"for {Path(missing[0]).stem} with {', '.join(AUDIO_SUFFIXES)}). Restore them, or take them out of "
-                "the table."
-            )
+            items.append(AudioItem(f"audio/{path.name}", path, label, row["src_file"], row["fold"]))
         return items
 
     def assign_roles(self, items: Sequence[AudioItem], usable: np.ndarray) -> Roles:
@@ -188,7 +148,7 @@ class Esc50(EmbeddingDataModule):
         if len(query) == 0 or len(database) == 0:
             found = sorted(set(folds[usable].tolist()))
             raise SplitError(
-                f"Expected usable clips in fold {self.fold} and in others; found folds {found} in {self.root}."
+                f"Expected usable clips in fold {self.fold} and in others; found folds {found} in {self.folder}."
             )
         train = self.draw_labelled(items, database)
         val_fold = self.fold % _NUM_FOLDS + 1
@@ -196,14 +156,14 @@ class Esc50(EmbeddingDataModule):
         if in_val.all():
             raise SplitError(
                 f"Expected usable clips in a fold other than {self.fold} and {val_fold}, to answer validation queries "
-                f"from; found none in {self.root}. Restore the missing folds, or choose another --data.fold."
+                f"from; found none in {self.folder}. Restore the missing folds, or choose another --data.fold."
             )
         val_query = database[in_val & ~np.isin(recordings[database], recordings[train])]
         return Roles(train, query, database, val_query, database[~in_val])
 
     @property
     def _table_path(self) -> Path:
-        return self.root / "meta" / "esc50.csv"
+        return self.folder / "meta" / "esc50.csv"
 
     def _rows(self) -> list[dict[str, str]]:
         rows = read_rows(self._table_path, _COLUMNS, "Fetch the table of the official release.")

@@ -12,16 +12,13 @@ import csv
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from datamodules.clips import OnBadAudio
-from datamodules.distortion.noise import NoiseOptions
-from datamodules.distortion.query_conditions import QueryOptions
-from datamodules.distortion.rooms import RoomOptions
-from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from datamodules.fingerprint_data import MUSAN_NOISE, PAPER_QUERIES, SIMULATED_ROOMS, FingerprintDataModule
-from datamodules.tracks import Track
+from datamodules.errors import DatasetLayoutError, DatasetMissing
+from datamodules.splits.track_roles import Track
+from datamodules.tracks import FingerprintDataModule
 from sound.audio import AUDIO_SUFFIXES
 
 _logger = logging.getLogger(__name__)
@@ -43,6 +40,7 @@ _REMEDY = (
 _MAX_FIELD = 2**24  # biographies of artists are among the fields
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Fma(FingerprintDataModule):
     """Find segments of FMA's tracks.
 
@@ -56,74 +54,17 @@ class Fma(FingerprintDataModule):
         index_subset: Tracks indexed, likewise, as far as they are there.
         train_split: `training` trains on that official split only, for which both subsets may be the same; `all` on the
             whole subset.
-        name: What to call numbers measured on this copy; None is `FMA` and the subset indexed.
-        cache_dir: Folder of decoded audio and of simulated rooms.
-        cache: Whether tracks are decoded once, to 2 bytes a sample; otherwise each time a part is wanted.
-        batch_size: Segments a batch, on each process.
-        eval_batch_size: Queries, or segments of the database, a batch.
-        segments_per_epoch: Segments trained on in an epoch, over all processes; None takes `segments_per_track`.
-        segments_per_track: Segments of each track trained on in an epoch.
-        sample_rate_hz: Rate of all audio; files of another rate are resampled.
-        segment_seconds: Length of a segment.
-        context_seconds: Served before segments and queries, for reverberation to come from.
-        max_offset_seconds: Served on both sides of segments to train on.
-        hop_seconds: From segment to segment of the database.
-        query_seconds: Length of a query.
-        queries_per_condition: Test queries of each condition.
-        val_share: Share of the tracks to train on that validation gets; 0 is no validation.
-        seed: Seed of training segments and of the tracks for validation.
-        on_bad_audio: `skip` lists tracks that can't be decoded and leaves them out; `raise` stops at the first.
-        num_workers: Processes that fetch batches.
-        noise: Noise to train and to test with.
-        rooms: Rooms to train and to test with.
-        queries: Conditions that queries are asked under.
     """
 
-    def __init__(
-        self,
-        root: str | None = None,
-        train_subset: Subset = "small",
-        index_subset: Subset = "medium",
-        train_split: TrainSplit = "all",
-        name: str | None = None,
-        cache_dir: str = "cache",
-        cache: bool = True,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        segments_per_epoch: int | None = None,
-        segments_per_track: int = 10,
-        sample_rate_hz: int = 16_000,
-        segment_seconds: float = 1.0,
-        context_seconds: float = 1.0,
-        max_offset_seconds: float = 0.05,
-        hop_seconds: float = 0.1,
-        query_seconds: float = 1.0,
-        queries_per_condition: int = 1000,
-        val_share: float = 0.05,
-        seed: int = 0,
-        on_bad_audio: OnBadAudio = "skip",
-        num_workers: int = 0,
-        noise: NoiseOptions = MUSAN_NOISE,
-        rooms: RoomOptions = SIMULATED_ROOMS,
-        queries: QueryOptions = PAPER_QUERIES,
-    ) -> None:
-        super().__init__(
-            name, cache_dir, cache, batch_size, eval_batch_size, segments_per_epoch, segments_per_track, sample_rate_hz,
-            segment_seconds, context_seconds, max_offset_seconds, hop_seconds, query_seconds, queries_per_condition,
-            val_share, seed, on_bad_audio, num_workers, noise, rooms, queries,
-        )  # fmt: skip
-        for option, value, choices in (
-            ("train_subset", train_subset, Subset), ("index_subset", index_subset, Subset),
-            ("train_split", train_split, TrainSplit),
-        ):  # fmt: skip
-            if value not in get_args(choices):
-                raise SplitError(
-                    f"{option} must be {' or '.join(get_args(choices))}; got {value!r}. Set --data.{option} to one."
-                )
-        self.root = Path(root or os.environ.get(ROOT_VARIABLE) or "data/fma")
-        self.train_subset: Subset = train_subset
-        self.index_subset: Subset = index_subset
-        self.train_split: TrainSplit = train_split
+    root: str | None = None
+    train_subset: Subset = "small"
+    index_subset: Subset = "medium"
+    train_split: TrainSplit = "all"
+
+    @property
+    def folder(self) -> Path:
+        """Where the corpus lies."""
+        return Path(self.root or os.environ.get(ROOT_VARIABLE) or "data/fma")
 
     @property
     def corpus_name(self) -> str:
@@ -140,7 +81,7 @@ class Fma(FingerprintDataModule):
         files = self._find_files()
         train_rank, index_rank = SUBSETS.index(self.train_subset), SUBSETS.index(self.index_subset)
         tracks, num_missing, num_broken = [], 0, 0
-        for number, subset, split in sorted(read_table(self.root / TABLE)):
+        for number, subset, split in sorted(read_table(self.folder / TABLE)):
             rank = SUBSETS.index(subset)
             if rank > max(train_rank, index_rank):
                 continue
@@ -153,29 +94,29 @@ class Fma(FingerprintDataModule):
                 continue
             is_trained = rank <= train_rank and self.train_split in ("all", split)
             if is_trained or rank <= index_rank:
-                tracks.append(Track(path.relative_to(self.root).as_posix(), path, is_trained, rank <= index_rank))
+                tracks.append(Track(path.relative_to(self.folder).as_posix(), path, is_trained, rank <= index_rank))
         if not tracks:
             raise DatasetMissing(
-                f"Expected tracks as fma_*/000/000002.mp3 in {self.root.resolve()}; {TABLE} names {num_missing}, none "
-                f"of which is there. {_REMEDY}, or name another folder with --data.root or ${ROOT_VARIABLE}."
+                f"Expected tracks as fma_*/000/000002.mp3 in {self.folder.resolve()}; {TABLE} names {num_missing}, "
+                f"none of which is there. {_REMEDY}, or name another folder with --data.root or ${ROOT_VARIABLE}."
             )
         if num_missing or num_broken:
             _logger.warning(
                 "%s: left out %d tracks of the table that have no file, and %d known to be broken.",
-                self.root, num_missing, num_broken,
+                self.folder, num_missing, num_broken,
             )  # fmt: skip
         return tracks
 
     def _find_files(self) -> dict[str, Path]:
         """Return the audio files by stem."""
-        if not (self.root / TABLE).is_file():
+        if not (self.folder / TABLE).is_file():
             raise DatasetMissing(
-                f"Expected FMA in {self.root.resolve()}: found no {TABLE} there. {_REMEDY}, or name another folder "
+                f"Expected FMA in {self.folder.resolve()}: found no {TABLE} there. {_REMEDY}, or name another folder "
                 f"with --data.root or ${ROOT_VARIABLE}."
             )
         # Of several files of a track the last is kept: in alphabetical order smaller subsets come after larger ones,
         # and fma_full, which has whole tracks instead of clips, first.
-        files = sorted(self.root.glob("fma_*/[0-9][0-9][0-9]/*"))
+        files = sorted(self.folder.glob("fma_*/[0-9][0-9][0-9]/*"))
         return {path.stem: path for path in files if path.suffix.lower() in AUDIO_SUFFIXES}
 
 

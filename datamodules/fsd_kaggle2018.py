@@ -17,17 +17,15 @@ spell `freesound_id` as `fsID`.
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
-from datamodules.base import EmbeddingDataModule, OnBadAudio, TrainOn
-from datamodules.csv_table import read_rows
+from datamodules.csv_table import clips_by_stem, find_named, read_rows
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from datamodules.splits.labelled_folds import LabelledFold
-from datamodules.splits.roles import AudioItem, Roles, draw_recordings
-from sound.audio import AUDIO_SUFFIXES
+from datamodules.labelled_clips import EmbeddingDataModule
+from datamodules.splits.roles import AudioItem, Roles
 from storage.fetch import Archive, fetch_archive
 
 _logger = logging.getLogger(__name__)
@@ -56,6 +54,7 @@ _RECORDING_COLUMNS = ("freesound_id", "fsID")
 _REMEDY = "Fetch FSDKaggle2018.meta.zip of Zenodo record 2552860 and unpack it into --data.root."
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FsdKaggle2018(EmbeddingDataModule):
     """Retrieve the official test clips' classes from the official train clips.
 
@@ -64,75 +63,45 @@ class FsdKaggle2018(EmbeddingDataModule):
     of the database answers them. Train clips of a recording that is in the test set are left out, with a warning.
 
     Args:
-        frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
         root: Folder of the release or of Kaggle's copy; None takes $EARMARK_FSD_KAGGLE2018_ROOT, then
             `data/FSDKaggle2018`. Clips are found by their stem, so a copy transcoded to another format serves.
         download: Whether to fetch the release, 4.6 GB, into the default folder when there is no corpus.
         verified_only: Whether to leave out train clips whose label was not verified by hand, some 60 %.
         val_fraction: Share of recordings of each class, of those without a labelled clip, that validation queries are.
         split_seed: Seed of drawing them.
-        name: What to call numbers measured on this copy; None is `FSDKaggle2018`.
-        cache_dir: Folder of embedding caches.
-        batch_size: Items a batch, on each process.
-        passes_per_epoch: Times the items to train on are gone through in one epoch.
-        labels_per_class: Labelled items a class; None takes `label_fraction`.
-        label_fraction: Share of each class's database items that are labelled, where `labels_per_class` is None.
-        label_seed: Seed of drawing the labelled items.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database.
-        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
-            its level doesn't matter.
-        frames_per_clip: Frames served of each clip, its first ones, repeated from its start where it is shorter; None
-            serves the mean over all its frames.
-        train_on: `labelled` trains on the labelled items; `database` on the whole database but a few recordings, drawn
-            by `label_seed` and kept for validation, whatever is labelled.
-        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches.
-        labelled_fold: Cross-validation inside the training set: the labelled items of one fold ask, those of the others
-            are trained on and answer, nothing else has a role; None is the corpus's own split.
     """
 
-    def __init__(
-        self,
-        frontend: nn.Module,
-        root: str | None = None,
-        download: bool = False,
-        verified_only: bool = False,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        name: str | None = None,
-        cache_dir: str = "cache",
-        batch_size: int = 200,
-        passes_per_epoch: int = 1,
-        labels_per_class: int | None = None,
-        label_fraction: float = 0.1,
-        label_seed: int = 0,
-        standardize: bool = False,
-        center_clips: bool = False,
-        frames_per_clip: int | None = None,
-        train_on: TrainOn = "labelled",
-        on_bad_audio: OnBadAudio = "raise",
-        num_workers: int = 0,
-        labelled_fold: LabelledFold | None = None,
-    ) -> None:
-        super().__init__(
-            frontend, cache_dir, batch_size, passes_per_epoch, labels_per_class, label_fraction, label_seed,
-            standardize, center_clips, frames_per_clip, train_on, on_bad_audio, num_workers, labelled_fold,
-        )  # fmt: skip
-        if not 0 < val_fraction < 1:
-            raise SplitError(f"val_fraction must be between 0 and 1; got {val_fraction}. Try 0.1.")
-        given = root or os.environ.get(ROOT_VARIABLE)
-        self.root = Path(given or "data/FSDKaggle2018")
-        self.download = download and given is None
-        self.verified_only = verified_only
-        self.val_fraction = val_fraction
-        self.split_seed = split_seed
-        self.name = name
+    root: str | None = None
+    download: bool = False
+    verified_only: bool = False
+    val_fraction: float = 0.1
+    split_seed: int = 0
+    labels_per_class: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.val_fraction < 1:
+            raise SplitError(f"val_fraction must be between 0 and 1; got {self.val_fraction}. Try 0.1.")
 
     @property
-    def data_name(self) -> str:
-        """The name given, or the corpus's own; a database of verified clips only is said."""
-        name = self.name or "FSDKaggle2018"
-        return self.name_of(f"{name}, verified" if self.verified_only else name)
+    def own_copy(self) -> str | None:
+        """The folder that the user names, into which nothing is fetched."""
+        return self.root or os.environ.get(ROOT_VARIABLE)
+
+    @property
+    def folder(self) -> Path:
+        """Where the corpus lies."""
+        return Path(self.own_copy or "data/FSDKaggle2018")
+
+    @property
+    def corpus_name(self) -> str:
+        """FSDKaggle2018."""
+        return "FSDKaggle2018"
+
+    @property
+    def variants(self) -> list[str]:
+        """A database of verified clips only is said."""
+        return ["verified"] * self.verified_only + super().variants
 
     def read_class_names(self) -> list[str]:
         """Return the labels of the train table, verified or not, in alphabetical order."""
@@ -144,14 +113,14 @@ class FsdKaggle2018(EmbeddingDataModule):
         Raises:
             DatasetMissing: If a table is not there.
         """
-        if self.download and not all(self._find_table(part) for part in _TABLES):
+        if self.download and not self.own_copy and not all(self._find_table(part) for part in _TABLES):
             _logger.warning("FSDKaggle2018 comes in %d archives, 4.6 GB together.", len(ARCHIVES))
             for archive in ARCHIVES:
-                fetch_archive(archive, self.root / archive.top_folder, f"--data.root DIR or ${ROOT_VARIABLE}")
+                fetch_archive(archive, self.folder / archive.top_folder, f"--data.root DIR or ${ROOT_VARIABLE}")
         for part, names in _TABLES.items():
             if self._find_table(part) is None:
                 raise DatasetMissing(
-                    f"Expected FSDKaggle2018 in {self.root.resolve()}: found no {' or '.join(names)} there or in "
+                    f"Expected FSDKaggle2018 in {self.folder.resolve()}: found no {' or '.join(names)} there or in "
                     f"{_TABLE_FOLDERS[0]}. Name the folder of the unpacked release with --data.root DIR or "
                     f"${ROOT_VARIABLE}; leave both out and set --data.download true to have 4.6 GB fetched from "
                     f"{_URL}; or run `python train.py fit --config demo.yaml`, which needs no corpus."
@@ -182,21 +151,10 @@ class FsdKaggle2018(EmbeddingDataModule):
         """
         recordings = np.array([item.recording for item in items])
         is_test = np.array([item.subset == "test" for item in items])
-        query = np.flatnonzero(usable & is_test)
-        is_other_take = usable & ~is_test & np.isin(recordings, recordings[query])
+        is_other_take = usable & ~is_test & np.isin(recordings, recordings[usable & is_test])
         if is_other_take.any():
             _logger.warning("Left out %d train clips: they are of recordings in the test set.", is_other_take.sum())
-        in_database = usable & ~is_test & ~is_other_take
-        database = np.flatnonzero(in_database)
-        if len(query) == 0 or len(database) == 0:
-            raise SplitError(
-                f"Expected usable train and test clips in {self.root}; found {len(database)} and {len(query)}. Restore "
-                "the clips that are missing or broken."
-            )
-        train = self.draw_labelled(items, database)
-        free = in_database & ~np.isin(recordings, recordings[train])
-        val_query = np.flatnonzero(free & draw_recordings(items, free, self.val_fraction, self.split_seed))
-        return Roles(train, query, database, val_query, np.setdiff1d(database, val_query))
+        return self.split_by_query(items, usable & ~is_other_take, is_test, self.val_fraction, self.split_seed)
 
     def _train_rows(self) -> list[dict[str, str]]:
         if not self.verified_only:
@@ -228,28 +186,19 @@ class FsdKaggle2018(EmbeddingDataModule):
         return rows
 
     def _items_of(self, part: str, rows: Sequence[dict[str, str]], labels: dict[str, int]) -> list[AudioItem]:
-        folder = self._audio_folder(part)
-        clips = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in AUDIO_SUFFIXES}
-        items, missing = [], []
-        for row in rows:
-            if row["label"] not in labels:
-                raise DatasetLayoutError(
-                    f"{self._table(part)}: expected the {len(labels)} labels of the train table, found "
-                    f"{row['label']!r} of {row['fname']}. {_REMEDY}"
-                )
-            path = clips.get(Path(row["fname"]).stem)
-            if path is None:
-                missing.append(row["fname"])
-                continue
+        folder, table = self._audio_folder(part), self._table(part)
+        unknown = next((row for row in rows if row["label"] not in labels), None)
+        if unknown is not None:
+            raise DatasetLayoutError(
+                f"{table}: expected the {len(labels)} labels of the train table, found {unknown['label']!r} of "
+                f"{unknown['fname']}. {_REMEDY}"
+            )
+        paths = find_named([row["fname"] for row in rows], clips_by_stem(folder.glob("*")), table, str(folder))
+        items = []
+        for row, path in zip(rows, paths, strict=True):
             name = f"{folder.name}/{path.name}"
             source = next((row[column] for column in _RECORDING_COLUMNS if row.get(column)), name)
             items.append(AudioItem(name, path, labels[row["label"]], source, part))
-        if missing:
-            raise DatasetMissing(
-                f"{self._table(part)} names {len(missing)} clips that are not in {folder}, first {missing[0]} (looked "
-                f"for {Path(missing[0]).stem} with {', '.join(AUDIO_SUFFIXES)}). Restore them, or take them out of "
-                "the table."
-            )
         return items
 
     def _table(self, part: str) -> Path:
@@ -258,9 +207,9 @@ class FsdKaggle2018(EmbeddingDataModule):
         return path
 
     def _find_table(self, part: str) -> Path | None:
-        candidates = (self.root / folder / name for name in _TABLES[part] for folder in _TABLE_FOLDERS)
+        candidates = (self.folder / folder / name for name in _TABLES[part] for folder in _TABLE_FOLDERS)
         return next((path for path in candidates if path.is_file()), None)
 
     def _audio_folder(self, part: str) -> Path:
-        released, kaggles = self.root / f"FSDKaggle2018.audio_{part}", self.root / f"audio_{part}"
+        released, kaggles = self.folder / f"FSDKaggle2018.audio_{part}", self.folder / f"audio_{part}"
         return kaggles if kaggles.is_dir() and not released.is_dir() else released

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lightning_modules.checkpoints import load_module
 from lightning_modules.fingerprinter import Fingerprinter
-from lightning_modules.frontends.pretrained.release import WeightsMissing, weights_checksum
+from lightning_modules.frontends.pretrained.release import WeightsMissing
+from storage.manifest import hash_file
 
 
 class FrozenFingerprinter(nn.Module):
@@ -70,7 +71,7 @@ class FrozenFingerprinter(nn.Module):
     def settings(self) -> dict[str, object]:
         """Return all that determines fingerprints and distortions: the checkpoint, by its checksum."""
         self.prepare()
-        return {"fingerprinter": type(self).__name__, "sha256": weights_checksum(Path(self.checkpoint))}
+        return {"fingerprinter": type(self).__name__, "sha256": hash_file(Path(self.checkpoint))}
 
     def to_device(self, device: torch.device) -> None:
         """Compute there from now on."""

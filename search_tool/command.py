@@ -14,7 +14,6 @@ from datamodules import DatasetError
 from experiments.command.cli import show_messages
 from experiments.command.configs import ConfigError
 from lightning_modules.frontends.pretrained.release import WeightsError
-from retrieval.index import IndexFileError
 from search_tool.answers import show_answers, show_description
 from search_tool.files import DESCRIPTION, Added, Source, find_sources, read_search_file
 from search_tool.models import SearchError
@@ -24,6 +23,8 @@ from search_tool.sound_search import KIND as SOUND_KIND
 from search_tool.sound_search import SoundSearch
 from search_tool.track_index import TrackOptions
 from search_tool.track_search import TrackSearch
+from sound.errors import SoundError
+from storage.errors import StorageError
 
 _logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def search(arguments: Sequence[str] | None = None) -> int:
     }  # fmt: skip
     try:
         return commands[options.command](options)
-    except (SearchError, IndexFileError, DatasetError, WeightsError, ConfigError, OSError) as error:
+    except (SearchError, DatasetError, SoundError, StorageError, WeightsError, ConfigError, OSError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
         return FAILED
     except KeyboardInterrupt:

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datamodules.tracks import find_audio_files
 from search_tool.models import ModelRecord, SearchError
-from storage.atomic_file import write_text
+from sound.audio import find_audio_files
+from storage.atomic import write_json
+from storage.errors import naming_disk_errors
 
 FORMAT_VERSION = 1
 DESCRIPTION, HASH_FILE, SOURCES, INDEX = "search.json", "hash.safetensors", "sources.jsonl", "index"
@@ -170,7 +171,7 @@ def read_search_file(folder: Path) -> dict[str, Any]:
 
 def write_search_file(folder: Path, content: Mapping[str, object]) -> None:
     """Replace search.json, whole or not at all."""
-    write_text(folder / DESCRIPTION, json.dumps({"version": FORMAT_VERSION, **content}, indent=1))
+    write_json(folder / DESCRIPTION, {"version": FORMAT_VERSION, **content})
 
 
 def write_description(folder: Path, description: Description) -> None:
@@ -190,7 +191,7 @@ def read_sources(folder: Path) -> dict[str, Source]:
 
 def append_sources(folder: Path, sources: Sequence[Source]) -> None:
     """Note the files of tracks; they are on the disk when this returns."""
-    with (folder / SOURCES).open("a+b") as file:
+    with naming_disk_errors(folder / SOURCES), (folder / SOURCES).open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # cut off by a crash

@@ -4,8 +4,6 @@ A checkpoint of a fingerprinter holds its config. Those of other models don't: t
 which is looked for beside the checkpoint, one folder up, and in runs/ for what lies in checkpoints/.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ from experiments.command.configs import find_config, read_config
 from lightning_modules import Fingerprinter, FrozenFingerprinter, HashModule, checkpoints
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import FrontEnd
-from lightning_modules.frontends.pretrained.release import weights_checksum
 from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted
+from storage.manifest import hash_file, hash_json
 
 POOLED = "pooled"
 _POOLED_CONFIG = "fingerprinter_pooled.yaml"
@@ -59,7 +57,7 @@ def record_of(name: str) -> ModelRecord:
             f"Expected a checkpoint at {name}, found no file there. Name the .ckpt file that `python train.py fit` "
             "printed; if it was moved, name its new place."
         )
-    return ModelRecord(str(path.resolve()), weights_checksum(path))
+    return ModelRecord(str(path.resolve()), hash_file(path))
 
 
 def find_model(record: ModelRecord, new_place: str | None, option: str) -> ModelRecord:
@@ -244,4 +242,4 @@ def _pooled_section() -> dict[str, Any]:
 
 
 def _checksum_of(section: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()
+    return hash_json(section)

@@ -27,13 +27,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from datamodules.splits.segments import is_silent
 from lightning_modules.frontends.distortion import add_noise
 from retrieval.index import FingerprintIndex, NoMatch, Probing, search_sequences
 from retrieval.index.fingerprint_files import MANIFEST, QUANTIZER, SHARDS, read_fingerprint_manifest
 from search_tool.models import SearchError
-from search_tool.track_fingerprints import SegmentFingerprints, decode_ahead
+from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
+from sound.errors import AudioFileError
 
 QUERY_SECONDS = (1.0, 2.0, 3.0, 5.0)
 SNR_DB = 10.0
@@ -153,7 +153,7 @@ def _draw_passages(
     for _ in range(_MAX_ROUNDS if names else 0):
         shuffled = [names[number] for number in generator.permutation(len(names))]
         # whole tracks: what is decoded from the middle of an MP3 on begins with an error
-        waveforms = decode_ahead([paths[name] for name in shuffled], fingerprints.sample_rate_hz)
+        waveforms = decode_tracks([paths[name] for name in shuffled], fingerprints.sample_rate_hz)
         for name, waveform in zip(shuffled, waveforms, strict=True):
             if len(passages) >= num_queries:
                 waveforms.close()

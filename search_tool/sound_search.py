@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from retrieval.index import Index, exhaustive_index
 from search_tool.files import (
     INDEX,
@@ -32,6 +31,8 @@ from search_tool.files import (
 )
 from search_tool.models import ModelRecord, SearchError, find_model, make_front_end, read_run_config, record_of
 from search_tool.sound_embeddings import SoundEmbeddings, load_sound_model, measured_scale
+from sound.errors import AudioFileError
+from storage.atomic import write_arrays
 
 KIND = "clips"
 _SCALE = "scale.npz"
@@ -129,7 +130,7 @@ class SoundSearch:
         try:
             if options.get("standardize", False):
                 mean, deviation = measured_scale(run["data"])
-                np.savez(folder / _SCALE, mean=mean, deviation=deviation)
+                write_arrays(folder / _SCALE, {"mean": mean, "deviation": deviation})
             write_search_file(folder, content)
             return cls(folder)
         except BaseException:

@@ -1,8 +1,7 @@
 """Fingerprints of whole tracks and clips, at a hop, on whatever device there is."""
 
-import itertools
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from datamodules.splits.segments import SILENCE_RMS
 from lightning_modules import Fingerprinter
 from lightning_modules.device import find_device
+from sound.decode_ahead import decode_ahead
+from sound.errors import AudioFileError
 from sound.resample import read_track
 
 _BATCH_SEGMENTS = 256
@@ -82,24 +82,6 @@ class SegmentFingerprints:
         return torch.cat(found)
 
 
-def decode_ahead(paths: Sequence[Path], sample_rate_hz: int) -> Generator[np.ndarray | AudioFileError]:
-    """Decode files in threads, some ahead of the one asked for: samples of each, or why there are none."""
-    pool = ThreadPoolExecutor(_DECODERS)
-    try:
-        remaining = iter(paths)
-        waiting: list[Future[np.ndarray | AudioFileError]] = [
-            pool.submit(_decode, path, sample_rate_hz) for path in itertools.islice(remaining, _DECODED_AHEAD)
-        ]
-        while waiting:
-            waveform = waiting.pop(0).result()
-            waiting.extend(pool.submit(_decode, path, sample_rate_hz) for path in itertools.islice(remaining, 1))
-            yield waveform
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _decode(path: Path, sample_rate_hz: int) -> np.ndarray | AudioFileError:
-    try:
-        return read_track(path, sample_rate_hz)
-    except AudioFileError as error:
-        return error
+def decode_tracks(paths: Sequence[Path], sample_rate_hz: int) -> Generator[np.ndarray | AudioFileError]:
+    """Decode files, few at a time for they may be long: samples of each, or why there are none."""
+    return decode_ahead(partial(read_track, sample_rate_hz=sample_rate_hz), paths, _DECODERS, _DECODED_AHEAD)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from retrieval.codes import (
     BalancedResidualHash,
     BinaryHash,
@@ -40,7 +39,8 @@ from search_tool.models import (
     read_run_config,
     record_of,
 )
-from search_tool.track_fingerprints import SegmentFingerprints, decode_ahead
+from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
+from sound.errors import AudioFileError
 
 CLASSICAL_HASHES: dict[str, type[BinaryHash] | type[BucketHash]] = {
     "balanced_residual": BalancedResidualHash,
@@ -180,7 +180,7 @@ def sample_fingerprints(sources: Sequence[Source], fingerprints: SegmentFingerpr
     num_each = -(-_FIT_VECTORS // len(chosen))
     found: list[Tensor] = []
     problem = ""
-    for waveform in decode_ahead([Path(source.path) for source in chosen], fingerprints.sample_rate_hz):
+    for waveform in decode_tracks([Path(source.path) for source in chosen], fingerprints.sample_rate_hz):
         if isinstance(waveform, AudioFileError):
             problem = str(waveform)
         elif (num_starts := len(waveform) - fingerprints.segment_samples + 1) > 0:

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
 from retrieval.index import BudgetProbing, Match, num_bits_of, search_sequences
 from retrieval.index.fingerprint_files import SHARDS, read_fingerprint_manifest
 from retrieval.metrics import bucket_entropy
 from search_tool.files import Added, Source, append_sources, choose_new, read_sources
 from search_tool.models import SearchError
 from search_tool.no_match_calibration import Calibration, calibrate
-from search_tool.track_fingerprints import decode_ahead
+from search_tool.track_fingerprints import decode_tracks
 from search_tool.track_index import TrackIndex, TrackOptions, create_track_index, open_track_index
+from sound.errors import AudioFileError
 from sound.resample import read_track
 
 NUM_NEAREST = 5
@@ -136,7 +136,7 @@ class TrackSearch:
         names: list[str] = []
         pending: list[tuple[Source, Tensor]] = []
         last_commit, num_samples = time.perf_counter(), 0
-        waveforms = decode_ahead([Path(source.path) for source in wanted], self.fingerprints.sample_rate_hz)
+        waveforms = decode_tracks([Path(source.path) for source in wanted], self.fingerprints.sample_rate_hz)
         try:
             for source, waveform in zip(wanted, waveforms, strict=True):
                 if isinstance(waveform, AudioFileError):

@@ -10,11 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from datamodules.errors import AudioFileError
+from sound.errors import AudioFileError
 
 # What soundfile decodes; a clip is found by its stem whichever of these it was transcoded to.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 _SILENCE_PEAK = 1e-6  # -120 dB of full scale, below the step of 16-bit audio
+
+
+def find_audio_files(folder: Path) -> list[Path]:
+    """Return all audio files under a folder, ordered by path."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
-from datamodules.errors import AudioFileError
 from sound.audio import read_clip
+from sound.errors import AudioFileError
 
 _HALF_FILTER = 10  # zero crossings on each side of scipy's default filter, of the slower rate
 

@@ -5,9 +5,7 @@ After seeking in an MP3 file libmpg123 may complain on standard error about bits
 """
 
 import logging
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,11 +13,13 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from datamodules.errors import AudioFileError
+from sound.decode_ahead import decode_ahead
+from sound.errors import AudioFileError
 from sound.resample import read_part
-from storage.progress import show_progress
 
 _logger = logging.getLogger(__name__)
+
+Lengths = Iterable[int | AudioFileError]
 
 
 class StreamedAudio:
@@ -31,28 +31,32 @@ class StreamedAudio:
         paths: Audio files, in the order their positions refer to.
         sample_rate_hz: Rate that files of another rate are resampled to.
         on_bad_audio: `raise` stops at a file whose header can't be read; `skip` lists it and goes on.
+        watch: Passes on what it is given, file by file, and may show how far that is.
 
     Raises:
         AudioFileError: If a file can't be opened and `on_bad_audio` is `raise`.
     """
 
-    def __init__(self, paths: Sequence[Path], sample_rate_hz: int, on_bad_audio: Literal["raise", "skip"]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        sample_rate_hz: int,
+        on_bad_audio: Literal["raise", "skip"],
+        watch: Callable[[Lengths], Lengths] = iter,
+    ) -> None:
         self._paths = list(paths)
         self.sample_rate_hz = sample_rate_hz
         self.skipped: dict[int, str] = {}
         self.lengths = np.zeros(len(self._paths), np.int64)
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool, show_progress() as progress:
-            task = progress.add_task("Measuring tracks", total=len(self._paths))
-            measured = pool.map(partial(_measure, sample_rate_hz=sample_rate_hz), self._paths)
-            for track, length in enumerate(measured):
-                progress.advance(task)
-                if isinstance(length, int):
-                    self.lengths[track] = length
-                    continue
-                if on_bad_audio == "raise":
-                    raise length
-                _logger.warning("Skipped: %s", length)
-                self.skipped[track] = str(length)
+        measured = decode_ahead(partial(_measure, sample_rate_hz=sample_rate_hz), self._paths)
+        for track, length in enumerate(watch(measured)):
+            if isinstance(length, int):
+                self.lengths[track] = length
+                continue
+            if on_bad_audio == "raise":
+                raise length
+            _logger.warning("Skipped: %s", length)
+            self.skipped[track] = str(length)
 
     @property
     def sample_type(self) -> np.dtype:
@@ -71,12 +75,14 @@ class StreamedAudio:
             out[begin - start : stop - start] = read_part(self._paths[track], self.sample_rate_hz, begin, stop)
 
 
-def _measure(path: Path, sample_rate_hz: int) -> int | AudioFileError:
-    """Return the samples of a file at this rate, or what is wrong with it."""
+def _measure(path: Path, sample_rate_hz: int) -> int:
+    """Return the samples of a file at this rate."""
     try:
         header = soundfile.info(path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        return AudioFileError(f"{path}: expected audio that libsndfile reads, it says: {error} Fetch it again.")
+        raise AudioFileError(
+            f"{path}: expected audio that libsndfile reads, it says: {error} Fetch it again."
+        ) from error
     if header.frames == 0:
-        return AudioFileError(f"{path}: expected at least one sample, found none. Fetch it again, or remove it.")
+        raise AudioFileError(f"{path}: expected at least one sample, found none. Fetch it again, or remove it.")
     return -(-int(header.frames) * sample_rate_hz // int(header.samplerate))

@@ -33,7 +33,7 @@ FORBIDDEN = {
     "eval": "runs what it is given",
     "exec": "runs what it is given",
     "os.system": "runs what it is given",
-    "np.save": "loses bytes where the disk is full; take storage.files.save_array or storage.cache_files",
+    "np.save": "loses bytes where the disk is full; take storage.atomic.write_array",
     "faiss.write_index": "loses bytes where the disk is full, but into a PyCallbackIOWriter; take save_faiss",
     "np.lib.format.open_memmap": "ends the process where the disk is full",
     "tofile": "loses bytes where the disk is full",

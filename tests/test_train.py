@@ -12,7 +12,8 @@ from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends.pretrained.release import WeightsError
 from lightning_modules.trusted_classes import UntrustedClass
-from storage.atomic_file import FileNotWritten
+from sound.errors import AudioFileError
+from storage.errors import FileDamaged, FileNotWritten
 from tests.test_imports import ROOT
 
 
@@ -26,7 +27,17 @@ def run(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [CheckpointError, ConfigNotFound, DatasetError, FileNotWritten, UntrustedClass, WandbRefused, WeightsError],
+    [
+        AudioFileError,
+        CheckpointError,
+        ConfigNotFound,
+        DatasetError,
+        FileDamaged,
+        FileNotWritten,
+        UntrustedClass,
+        WandbRefused,
+        WeightsError,
+    ],
 )
 def test_an_error_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -25,7 +25,6 @@ Search from anywhere: `faiss.read_index("index.faiss").search(numpy.load("embedd
 """
 
 import copy
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,8 +42,8 @@ from callbacks.protocols import Corpus
 from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import Coder, save_coder
 from retrieval.index import HammingIndex, exhaustive_index
-from storage.atomic_file import write_array, write_file
-from storage.files import save_faiss
+from storage.atomic import write_array, write_csv
+from storage.faiss_index import write_faiss
 
 _logger = logging.getLogger(__name__)
 
@@ -89,20 +88,20 @@ def export_codes(
     Raises:
         RuntimeError: If the coder is not fitted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     write_array(folder / "embeddings.npy", embeddings.numpy())
     if coder is not None:
         _export_coded(folder, coder, embeddings)
 
-    def write_items(path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["item_index", "name", "class", "label"])
-            for index, own in zip(item_indices, _labels_of_items(labels), strict=True):
-                names = ";".join(corpus.class_names[label] for label in own)
-                writer.writerow([index, corpus.items[index].name, names, ";".join(map(str, own))])
-
-    write_file(folder / "items.csv", write_items)
+    rows = [
+        {
+            "item_index": index,
+            "name": corpus.items[index].name,
+            "class": ";".join(corpus.class_names[label] for label in own),
+            "label": ";".join(map(str, own)),
+        }
+        for index, own in zip(item_indices, _labels_of_items(labels), strict=True)
+    ]
+    write_csv(folder / "items.csv", rows)
 
 
 def _labels_of_items(label: Tensor) -> list[list[int]]:
@@ -119,10 +118,10 @@ def _export_coded(folder: Path, coder: Coder, embeddings: Tensor) -> None:
     if isinstance(index, HammingIndex):
         packed = np.packbits(index.codes.numpy(), axis=1, bitorder="little")
         write_array(folder / "codes.npy", packed)
-        write_file(folder / "index.faissbinary", lambda path: save_faiss(path, index.faiss_index))
+        write_faiss(folder / "index.faissbinary", index.faiss_index)
     else:
         dtype = np.uint8 if index.quantizer.num_codewords <= 256 else np.uint16
         write_array(folder / "codes.npy", index.codes.numpy().astype(dtype))
         codebooks = index.quantizer.codebooks.detach().numpy()
         write_array(folder / "codebooks.npy", codebooks)
-        write_file(folder / "index.faiss", lambda path: save_faiss(path, index.faiss_index))
+        write_faiss(folder / "index.faiss", index.faiss_index)

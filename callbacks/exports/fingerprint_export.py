@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from callbacks.exports.prediction_export import PredictionExport
 from callbacks.exports.prediction_shards import Columns
 from callbacks.protocols import HasTracks
-from storage.atomic_file import write_array, write_csv
+from storage.atomic import write_array, write_csv
 
 _logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from callbacks.protocols import CorpusItem
-from storage.atomic_file import write_array, write_text
+from storage.atomic import write_array, write_text, writing_folder
 
 _logger = logging.getLogger(__name__)
 
@@ -69,13 +69,10 @@ class PredictionShard:
     def write(self, columns: Mapping[str, np.ndarray]) -> None:
         """Write the columns, and drop what an earlier run left."""
         shutil.rmtree(self._earlier, ignore_errors=True)
-        partial = self._place.with_name(f"{self._place.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, column in columns.items():
-            write_array(partial / f"{name}.npy", column)
-        write_text(partial / _DESCRIPTION, self._description)
-        partial.replace(self._place)
+        with writing_folder(self._place, is_locked=True) as partial:
+            for name, column in columns.items():
+                write_array(partial / f"{name}.npy", column)
+            write_text(partial / _DESCRIPTION, self._description)
 
 
 def shard_place(folder: Path, rank: int, num_processes: int) -> Path:

@@ -1,6 +1,5 @@
 """Report a test of a model that compares pairs: beside its baselines on the terminal, as files, and in W&B."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +41,7 @@ from callbacks.reports.spread import spread_over_labels
 from lightning_modules.siamese import Siamese
 from retrieval.metrics import LevelScoring
 from retrieval.outputs import PresenceOutputs
-from storage.atomic_file import write_text
+from storage.atomic import write_json
 
 _logger = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ class PresenceReport(Report):
         outputs = _outputs_of(model)
         results = _measure(model, outputs, corpus)
         rows = _to_rows(results)
-        write_text(folder / "results.json", json.dumps(rows["results"], indent=1))
+        write_json(folder / "results.json", rows["results"])
         queries = [corpus.items[int(index)].name for index in outputs.queries.item_index]
         by_metric = {f"mAP_{s}@{k}": values for (s, k), values in outputs.scores.average_precision.items()}
         write_query_scores(folder, queries, by_metric)

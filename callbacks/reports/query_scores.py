@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from storage.atomic_file import write_csv
+from storage.atomic import write_csv
 
 FILE_NAME = "queries.csv"
 _QUERY = "query"

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks.reports.evaluation_mode import evaluating
-from storage.atomic_file import write_csv, write_file
+from storage.atomic import write_csv, write_figure
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -84,7 +83,7 @@ class Report(pl.Callback, ABC):
             for name, rows in findings.rows.items():
                 write_csv(folder / f"{name}.csv", rows)
             for name, figure in findings.figures.items():
-                write_file(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=120))
+                write_figure(folder / f"{name}.png", figure, dpi=120)
             for logger in loggers:
                 shown: dict[str, object] = {f"report/{name}": _to_wandb(rows) for name, rows in findings.rows.items()}
                 for name in findings.figures:

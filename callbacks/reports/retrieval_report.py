@@ -1,6 +1,5 @@
 """Report a test: the model beside its baselines on the terminal, as files, and in W&B."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -21,7 +20,7 @@ from lightning_modules.base import CodedRetrievalModule, RetrievalModule
 from retrieval.codes import ProductQuantizer
 from retrieval.metrics import RetrievalScores
 from retrieval.outputs import RetrievalOutputs
-from storage.atomic_file import write_text
+from storage.atomic import write_json
 
 _FLOAT_BITS = 32  # of an embedding that is searched as it is
 
@@ -69,7 +68,7 @@ class RetrievalReport(Report):
             scores |= score_product_quantization(outputs, coder, model.scoring)
         scores |= score_exact(outputs, model.scoring)
         rows = result_rows(scores, corpus.data_name, coder.num_bits if coder else _FLOAT_BITS * embedding_dim)
-        write_text(folder / "results.json", json.dumps(rows, indent=1))
+        write_json(folder / "results.json", rows)
         queries = [corpus.items[int(index)].name for index in outputs.queries.item_index]
         write_query_scores(folder, queries, {"mAP": outputs.scores.average_precision})
         figures = _draw(outputs, scores, corpus) if self.figures else {}

@@ -3,10 +3,10 @@
 Reconstructions are the likelihood's mean at the posterior's mean, so nothing but the samples of the prior is random.
 """
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -45,7 +45,7 @@ from callbacks.reports.vae_figures import (
 )
 from lightning_modules.vae import Vae
 from retrieval.outputs import RetrievalOutputs
-from storage.atomic_file import write_file
+from storage.atomic import write_file
 
 _logger = logging.getLogger(__name__)
 
@@ -226,7 +226,9 @@ def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int)
     path.parent.mkdir(parents=True, exist_ok=True)
     peak = float(waveform.abs().max())
     samples = (waveform * (_PEAK / peak if peak > 0 else 1.0)).cpu().numpy()
-    write_file(path, partial(soundfile.write, data=samples, samplerate=sample_rate_hz, format="WAV", subtype="PCM_16"))
+    content = io.BytesIO()
+    soundfile.write(content, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+    write_file(path, lambda file: file.write(content.getbuffer()))
 
 
 def _fetch_spread(

@@ -6,7 +6,8 @@ import numpy as np
 from torch import nn
 
 from datamodules.caches.precomputed import PrecomputedEmbeddings
-from datamodules.errors import CacheError, SplitError
+from datamodules.errors import SplitError
+from sound.errors import AudioFileError
 
 ShortClips = Literal["repeat", "pad"]
 
@@ -42,11 +43,11 @@ class ClipFrames:
         """Return a copy of the frames of these clips, [batch, frame, feature].
 
         Raises:
-            CacheError: If a clip has no frames.
+            AudioFileError: If a clip has no frames.
         """
         lengths = self._lengths[indices]
         if not lengths.all():
-            raise CacheError(
+            raise AudioFileError(
                 f"Expected at least one frame of each clip asked for; clip {indices[lengths == 0][0]} has none. Leave "
                 "the clip out, or choose a front end that embeds clips as short."
             )

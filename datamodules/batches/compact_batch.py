@@ -1,6 +1,6 @@
 """How sound travels from loaders to the device: as 16-bit PCM, and rooms by their number.
 
-A batch is less than half as large so, and quicker to make. Next to what it has in the end (see `fingerprint_data.py`),
+A batch is less than half as large so, and quicker to make. Next to what it has in the end (see `base.py`),
 it has on its way
 
     waveform   int16 [batch, time]   full scale at `FULL_SCALE`; float32 where audio is not stored but streamed

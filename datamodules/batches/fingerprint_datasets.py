@@ -13,8 +13,7 @@ from datamodules.batches.compact_batch import NO_ROOM
 from datamodules.distortion.noise import NoisePool
 from datamodules.distortion.query_conditions import Condition, Passages
 from datamodules.distortion.rooms import RoomSet
-from datamodules.splits.segments import SegmentGrid, read_audible, read_segments
-from datamodules.tracks import TrackAudio
+from datamodules.splits.segments import SegmentGrid, TrackAudio, read_audible, read_segments
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
-from storage.cache_files import append_array, naming_disk_errors, write_file, write_header
-from storage.progress import show_progress
+from datamodules.progress import show_progress
+from storage.atomic import write_file
+from storage.errors import IN_CACHE_DIR, naming_disk_errors
+from storage.npy import append_array, write_header
 
 Columns = dict[str, np.ndarray]
 
@@ -100,34 +102,41 @@ def write_parts(folder: Path, parts: Iterable[tuple[str, int, Iterator[Columns]]
     """Write each part's columns as `<part>/<column>.npy`, showing progress.
 
     Args:
-        folder: Made here; must not exist. It is gone again when anything is raised.
+        folder: To write into, see `writing_folder`.
         parts: Name, number of batches, and rows batch by batch.
 
     Raises:
-        CacheError: If the disk is too small for it.
+        FileNotWritten: If the disk is too small for it.
     """
-    try:
-        with show_progress() as progress:
-            for name, num_batches, batches in parts:
-                (folder / name).mkdir(parents=True)
-                shown = progress.track(batches, total=num_batches, description=f"Fingerprints: {name}")
-                _write_part(folder / name, shown)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    for name, num_batches, batches in parts:
+        (folder / name).mkdir()
+        write_part(folder / name, name, num_batches, batches)
 
 
-def _write_part(folder: Path, batches: Iterable[Columns]) -> None:
-    """Append rows to raw files, as many may come, then give each its header."""
+def write_part(folder: Path, name: str, num_batches: int, batches: Iterable[Columns]) -> None:
+    """Write columns as `<column>.npy`, showing progress.
+
+    Rows are appended to raw files, as many may come, then each gets its header.
+
+    Args:
+        folder: To write into, see `writing_folder`.
+        name: What is shown.
+        num_batches: Number of batches.
+        batches: Rows batch by batch.
+
+    Raises:
+        FileNotWritten: If the disk is too small for it.
+    """
     kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
     num_rows = 0
-    for batch in batches:
-        for name, rows in batch.items():
-            kinds[name] = (rows.dtype, rows.shape[1:])
-            _append_rows(folder / f"{name}.raw", rows)
-        num_rows += len(batch["fingerprint"])
-    for name, (dtype, shape) in kinds.items():
-        with (folder / f"{name}.raw").open("rb") as raw:
+    with show_progress() as progress:
+        for batch in progress.track(batches, total=num_batches, description=f"Fingerprints: {name}"):
+            for column, rows in batch.items():
+                kinds[column] = (rows.dtype, rows.shape[1:])
+                _append_rows(folder / f"{column}.raw", rows)
+            num_rows += len(batch["fingerprint"])
+    for column, (dtype, shape) in kinds.items():
+        with (folder / f"{column}.raw").open("rb") as raw:
 
             def write(
                 file: BinaryIO, raw: BinaryIO = raw, dtype: np.dtype = dtype, shape: tuple[int, ...] = shape
@@ -135,12 +144,12 @@ def _write_part(folder: Path, batches: Iterable[Columns]) -> None:
                 write_header(file, dtype, (num_rows, *shape))
                 shutil.copyfileobj(raw, file)
 
-            write_file(folder / f"{name}.npy", write)
-        (folder / f"{name}.raw").unlink()
+            write_file(folder / f"{column}.npy", write, IN_CACHE_DIR)
+        (folder / f"{column}.raw").unlink()
 
 
 def _append_rows(path: Path, rows: np.ndarray) -> None:
-    with naming_disk_errors(path), path.open("ab") as file:
+    with naming_disk_errors(path, IN_CACHE_DIR), path.open("ab") as file:
         append_array(file, rows)
 
 

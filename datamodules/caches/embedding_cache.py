@@ -13,45 +13,33 @@ While it is made, finished parts lie beside it in `<key>.partial`; a killed run 
 its name when complete. One process makes it, others wait for the lock.
 """
 
-import contextlib
-import hashlib
-import itertools
 import json
 import logging
-import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from datamodules.errors import AudioFileError, CacheError
+from datamodules.progress import show_progress
 from sound.audio import Clip, read_clip
-from storage.cache_files import (
-    append_array,
-    check_description,
-    check_files,
-    hash_corpus,
-    record_files,
-    write_array,
-    write_file,
-    write_header,
-    write_json,
-)
-from storage.progress import show_progress
+from sound.decode_ahead import decode_ahead
+from sound.errors import AudioFileError
+from storage.atomic import write_array, write_arrays, write_file, write_json
+from storage.errors import IN_CACHE_DIR, FileDamaged
+from storage.lock import hold_lock
+from storage.manifest import check_description, check_files, hash_json, hash_stats, record_files
+from storage.npy import append_array, write_header
 
 _logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _CLIPS_PER_PART = 64
-_DECODERS_AHEAD = 8
 _ARRAYS = ("frames", "offsets", "mean")
 
 
@@ -117,14 +105,14 @@ def open_or_make_cache(
 
     Raises:
         AudioFileError: If a file can't be embedded and `on_bad_audio` is `raise`.
-        CacheError: If the cache is damaged or of another version, or the disk too small for it.
+        FileDamaged: If the cache is damaged or of another version.
+        FileNotWritten: If the disk is too small for it.
     """
     description = _describe(paths, frontend)
-    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+    key = hash_json(description)[:16]
     folder = parent / f"{corpus_name}-{key}"
     if not folder.is_dir():
-        parent.mkdir(parents=True, exist_ok=True)
-        with _exclusive(parent / f"{folder.name}.lock"):
+        with hold_lock(parent / f"{folder.name}.lock"):
             if not folder.is_dir():
                 _make(folder, paths, frontend, device, on_bad_audio, description)
     cache = _open(folder, len(paths), description)
@@ -142,23 +130,8 @@ def _describe(paths: Sequence[Path], frontend: WaveformFrontEnd) -> dict[str, ob
         "format_version": FORMAT_VERSION,
         "front_end": frontend.settings(),
         "num_clips": len(paths),
-        "files_sha256": hash_corpus(paths),
+        "files_sha256": hash_stats(paths),
     }
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; say so when another process has it."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _logger.info("Another process is embedding this corpus; waiting for it (%s).", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _make(
@@ -177,12 +150,12 @@ def _make(
     todo = [number for number in range(len(parts)) if not (partial / f"{number:06d}.npz").is_file()]
     if len(todo) < len(parts):
         _logger.info("Going on with %s: %d of %d parts are done.", partial.name, len(parts) - len(todo), len(parts))
-    with show_progress() as progress, ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with show_progress() as progress:
         task = progress.add_task(
             "Embedding clips", total=len(paths), completed=len(paths) - sum(len(parts[i]) for i in todo)
         )
         positions = [position for number in todo for position in parts[number]]
-        clips = _decode_ahead(pool, [paths[position] for position in positions])
+        clips = decode_ahead(read_clip, [paths[position] for position in positions])
         for number in todo:
             part = [next(clips) for _ in parts[number]]
             _write_part(partial / f"{number:06d}.npz", part, frontend, device, on_bad_audio)
@@ -190,25 +163,6 @@ def _make(
     _join_parts(partial, len(parts), frontend.frame_dim, description)
     partial.replace(folder)
     _logger.info("Embedded %d clips in %.0f s: %s", len(paths), time.perf_counter() - begun, folder)
-
-
-def _decode_ahead(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[Clip | AudioFileError]:
-    """Decode in threads, some files ahead of the one asked for; libsndfile releases the interpreter lock."""
-    waiting: list[Future[Clip | AudioFileError]] = []
-    remaining = iter(paths)
-    for path in itertools.islice(remaining, _DECODERS_AHEAD):
-        waiting.append(pool.submit(_read_or_report, path))
-    while waiting:
-        clip = waiting.pop(0).result()
-        waiting.extend(pool.submit(_read_or_report, path) for path in itertools.islice(remaining, 1))
-        yield clip
-
-
-def _read_or_report(path: Path) -> Clip | AudioFileError:
-    try:
-        return read_clip(path)
-    except AudioFileError as error:
-        return error
 
 
 def _write_part(
@@ -230,8 +184,9 @@ def _write_part(
         embedded = frontend(clip.waveform[None].to(device), clip.sample_rate_hz)[0]
         frames[position] = embedded.float().cpu().numpy()
     lengths = np.array([len(clip_frames) for clip_frames in frames], np.int64)
-    arrays = {"frames": np.concatenate(frames), "lengths": lengths, "reasons": np.array(reasons)}
-    write_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    write_arrays(
+        path, {"frames": np.concatenate(frames), "lengths": lengths, "reasons": np.array(reasons)}, IN_CACHE_DIR
+    )
 
 
 def _join_parts(partial: Path, num_parts: int, frame_dim: int, description: dict[str, object]) -> None:
@@ -256,12 +211,12 @@ def _join_parts(partial: Path, num_parts: int, frame_dim: int, description: dict
                 mean[clip] = clip_rows.mean(axis=0) if len(clip_rows) else 0
                 clip += 1
 
-    write_file(partial / "frames.npy", write_frames)
-    write_array(partial / "offsets.npy", offsets)
-    write_array(partial / "mean.npy", mean)
+    write_file(partial / "frames.npy", write_frames, IN_CACHE_DIR)
+    write_array(partial / "offsets.npy", offsets, IN_CACHE_DIR)
+    write_array(partial / "mean.npy", mean, IN_CACHE_DIR)
     skipped = {str(position): reason for position, reason in enumerate(reasons) if reason}
     files = record_files(partial, [f"{name}.npy" for name in _ARRAYS])
-    write_json(partial / "cache.json", description | {"skipped": skipped, "files": files})
+    write_json(partial / "cache.json", description | {"skipped": skipped, "files": files}, IN_CACHE_DIR)
     for used in [*parts, *partial.glob(".*")]:  # and what a killed run left half written
         used.unlink()
 
@@ -273,7 +228,7 @@ def _read_part(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in ("frames", "lengths", "reasons")}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         path.unlink(missing_ok=True)
-        raise CacheError(
+        raise FileDamaged(
             f"{path}: expected a finished part of a cache, found it damaged ({error}) and deleted it. Run the command "
             "again: that part alone is computed again."
         ) from error
@@ -284,15 +239,15 @@ def _open(folder: Path, num_clips: int, description: Mapping[str, object]) -> Em
         content = json.loads((folder / "cache.json").read_text())
         skipped = content["skipped"]
         check_description(folder, content, description)
-        check_files(folder, content.get("files", {}))  # earlier versions kept none
+        check_files(folder, content.get("files", {}), f"Delete the folder {folder}.")  # earlier versions kept none
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS]
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected a complete cache, found it damaged ({error}). Delete the folder."
         ) from error
     frames, offsets, mean = arrays
     if len(offsets) != num_clips + 1 or len(mean) != num_clips or len(frames) != offsets[-1]:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected {num_clips} clips, found arrays that disagree ({len(offsets) - 1} offsets, "
             f"{len(mean)} means). Delete the folder."
         )

@@ -11,44 +11,36 @@ While it is made, samples and a journal of finished tracks grow in `<key>.partia
 track of the journal. The folder gets its name when complete. One process makes it, others wait for the lock.
 """
 
-import hashlib
-import itertools
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
 import soundfile
-from filelock import FileLock
 
-from datamodules.errors import AudioFileError, CacheError
+from datamodules.progress import show_progress
 from sound.audio import AUDIO_SUFFIXES
+from sound.decode_ahead import decode_ahead
+from sound.errors import AudioFileError
 from sound.resample import read_track
-from storage.cache_files import (
-    append_array,
-    check_description,
-    check_files,
-    hash_corpus,
-    naming_disk_errors,
-    record_files,
-    write_array,
-    write_json,
-)
-from storage.progress import show_progress
+from storage.atomic import write_array, write_json
+from storage.errors import IN_CACHE_DIR, FileDamaged, FileNotWritten, naming_disk_errors
+from storage.lock import hold_lock
+from storage.manifest import check_description, check_files, hash_json, hash_stats, record_files
+from storage.npy import append_array
 
 _logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 FULL_SCALE = 32_768
 _NUM_MEASURED = 200  # files whose length is looked up to tell the size beforehand
-_DECODERS_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -113,14 +105,14 @@ def open_or_make_store(
 
     Raises:
         AudioFileError: If a file can't be decoded and `on_bad_audio` is `raise`.
-        CacheError: If the store is damaged or of another version, or the disk too small for it.
+        FileDamaged: If the store is damaged or of another version.
+        FileNotWritten: If the disk is too small for it.
     """
     description = _describe(paths, sample_rate_hz)
-    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+    key = hash_json(description)[:16]
     folder = parent / f"{corpus_name}-pcm-{key}"
     if not folder.is_dir():
-        parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / f"{folder.name}.lock"):
+        with hold_lock(parent / f"{folder.name}.lock"):
             if not folder.is_dir():
                 _make(folder, paths, sample_rate_hz, on_bad_audio, description)
     store = _open(folder, sample_rate_hz, len(paths), description)
@@ -138,7 +130,7 @@ def _describe(paths: Sequence[Path], sample_rate_hz: int) -> dict[str, object]:
         "format_version": FORMAT_VERSION,
         "sample_rate_hz": sample_rate_hz,
         "num_tracks": len(paths),
-        "files_sha256": hash_corpus(paths),
+        "files_sha256": hash_stats(paths),
     }
 
 
@@ -149,40 +141,39 @@ def _make(
     on_bad_audio: Literal["raise", "skip"],
     description: dict[str, object],
 ) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(exist_ok=True)
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    unfinished.mkdir(exist_ok=True)
     begun = time.perf_counter()
-    done = _read_journal(partial)
+    done = _read_journal(unfinished)
     num_bytes = _expect_bytes(paths[len(done) :], sample_rate_hz)
     _logger.warning(
         "Decoding %d tracks, once, to about %.2f GB of 16-bit PCM in %s.",
         len(paths) - len(done), num_bytes / 1e9, folder,
     )  # fmt: skip
-    free = shutil.disk_usage(partial).free
+    free = shutil.disk_usage(unfinished).free
     if num_bytes > free:
-        raise CacheError(
+        raise FileNotWritten(
             f"{folder}: expected room for about {num_bytes / 1e9:.1f} GB, found {free / 1e9:.1f} GB free. Name a "
             "larger disk with --data.cache_dir, or read the tracks as they are with --data.cache false."
         )
     if done:
-        _logger.warning("Going on with %s: %d of %d tracks are decoded.", partial.name, len(done), len(paths))
+        _logger.warning("Going on with %s: %d of %d tracks are decoded.", unfinished.name, len(done), len(paths))
     with (
-        naming_disk_errors(partial),
-        (partial / "samples.i16").open("r+b" if done else "wb") as samples,
-        (partial / "journal.jsonl").open("r+b" if done else "wb") as journal,
+        naming_disk_errors(unfinished, IN_CACHE_DIR),
+        (unfinished / "samples.i16").open("r+b" if done else "wb") as samples,
+        (unfinished / "journal.jsonl").open("r+b" if done else "wb") as journal,
         show_progress() as progress,
-        ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool,
     ):
         samples.seek(2 * sum(length for length, _ in done))
         samples.truncate()
         journal.seek(sum(len(_journal_line(*entry)) for entry in done))
         journal.truncate()
         task = progress.add_task("Decoding tracks", total=len(paths), completed=len(done))
-        for track in _decode_ahead(pool, paths[len(done) :], sample_rate_hz):
+        for track in decode_ahead(partial(_decode, sample_rate_hz=sample_rate_hz), paths[len(done) :]):
             done.append(_append(track, samples, journal, on_bad_audio))
             progress.advance(task)
-    _finish(partial, done, description)
-    partial.replace(folder)
+    _finish(unfinished, done, description)
+    unfinished.replace(folder)
     (folder / "journal.jsonl").unlink()
     num_skipped = sum(bool(reason) for _, reason in done)
     _logger.info(
@@ -191,9 +182,9 @@ def _make(
     )  # fmt: skip
 
 
-def _read_journal(partial: Path) -> list[tuple[int, str]]:
+def _read_journal(unfinished: Path) -> list[tuple[int, str]]:
     """Return length and reason of each track whose line and samples are whole."""
-    journal, samples = partial / "journal.jsonl", partial / "samples.i16"
+    journal, samples = unfinished / "journal.jsonl", unfinished / "samples.i16"
     if not (journal.is_file() and samples.is_file()):
         return []
     done: list[tuple[int, str]] = []
@@ -247,36 +238,18 @@ def _expect_bytes(paths: Sequence[Path], sample_rate_hz: int) -> int:
     return round(2 * sample_rate_hz * len(paths) * float(np.mean(seconds))) if seconds else 0
 
 
-def _decode_ahead(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], sample_rate_hz: int
-) -> Iterator[np.ndarray | AudioFileError]:
-    """Decode in threads, some files ahead of the one asked for; libsndfile releases the interpreter lock."""
-    remaining = iter(paths)
-    waiting: list[Future[np.ndarray | AudioFileError]] = [
-        pool.submit(_decode, path, sample_rate_hz) for path in itertools.islice(remaining, _DECODERS_AHEAD)
-    ]
-    while waiting:
-        track = waiting.pop(0).result()
-        waiting.extend(pool.submit(_decode, path, sample_rate_hz) for path in itertools.islice(remaining, 1))
-        yield track
-
-
-def _decode(path: Path, sample_rate_hz: int) -> np.ndarray | AudioFileError:
+def _decode(path: Path, sample_rate_hz: int) -> np.ndarray:
     """Return int16 [time]; what MP3 or resampling brings above full scale is clipped."""
-    try:
-        waveform = read_track(path, sample_rate_hz)
-    except AudioFileError as error:
-        return error
-    samples = np.clip(np.rint(waveform * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+    samples = np.clip(np.rint(read_track(path, sample_rate_hz) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
     return np.asarray(samples, "<i2")
 
 
-def _finish(partial: Path, done: Sequence[tuple[int, str]], description: dict[str, object]) -> None:
+def _finish(unfinished: Path, done: Sequence[tuple[int, str]], description: dict[str, object]) -> None:
     lengths = [length for length, _ in done]
-    write_array(partial / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    write_array(unfinished / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), IN_CACHE_DIR)
     skipped = {str(track): reason for track, (_, reason) in enumerate(done) if reason}
-    files = record_files(partial, ["offsets.npy"])
-    write_json(partial / "store.json", description | {"skipped": skipped, "files": files})
+    files = record_files(unfinished, ["offsets.npy"])
+    write_json(unfinished / "store.json", description | {"skipped": skipped, "files": files}, IN_CACHE_DIR)
 
 
 def _open(folder: Path, sample_rate_hz: int, num_tracks: int, description: Mapping[str, object]) -> PcmStore:
@@ -285,15 +258,15 @@ def _open(folder: Path, sample_rate_hz: int, num_tracks: int, description: Mappi
         content = json.loads((folder / "store.json").read_text())
         skipped = content["skipped"]
         check_description(folder, content, description)
-        check_files(folder, content.get("files", {}))  # earlier versions kept none
+        check_files(folder, content.get("files", {}), f"Delete the folder {folder}.")  # earlier versions kept none
         offsets = np.load(folder / "offsets.npy", allow_pickle=False)
         found = path.stat().st_size
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected a complete store, found it damaged ({error}). Delete the folder."
         ) from error
     if len(offsets) != num_tracks + 1 or (np.diff(offsets) < 0).any() or found != 2 * offsets[-1]:
-        raise CacheError(
+        raise FileDamaged(
             f"{folder}: expected {num_tracks} tracks and {2 * offsets[-1]} bytes, found {len(offsets) - 1} tracks and "
             f"{found} bytes. Delete the folder."
         )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.errors import AudioFileError, DatasetMissing, SplitError
-from datamodules.splits.segments import is_silent
-from datamodules.tracks import TrackAudio, find_audio_files
+from datamodules.errors import DatasetMissing, SplitError
+from datamodules.splits.segments import TrackAudio, is_silent
+from sound.audio import find_audio_files
+from sound.errors import AudioFileError
 
 _logger = logging.getLogger(__name__)
 

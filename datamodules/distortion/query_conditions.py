@@ -7,10 +7,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from datamodules.errors import SplitError
+from datamodules.progress import show_progress
 from datamodules.splits.repeats import MIN_CORRELATION, find_repeats
-from datamodules.splits.segments import read_audible
-from datamodules.tracks import TrackAudio
-from storage.progress import show_progress
+from datamodules.splits.segments import TrackAudio, read_audible
 
 Kind = Literal["clean", "noise", "noise+reverb", "reverb", "measured"]
 # A passage leaves room for a query this long, where its track does: then longer queries start where shorter ones do.

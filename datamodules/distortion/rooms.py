@@ -17,8 +17,9 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from datamodules.distortion.simulated_rooms import SimulatedRoom, open_or_simulate
-from datamodules.errors import AudioFileError, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from sound.audio import AUDIO_SUFFIXES, read_clip
+from sound.errors import AudioFileError
 from sound.resample import resample
 
 _logger = logging.getLogger(__name__)

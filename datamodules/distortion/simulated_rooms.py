@@ -16,11 +16,12 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from filelock import FileLock
 
-from datamodules.errors import CacheError, DatasetMissing
-from storage.cache_files import write_file
-from storage.progress import show_progress
+from datamodules.errors import DatasetMissing
+from datamodules.progress import show_progress
+from storage.atomic import write_arrays
+from storage.errors import IN_CACHE_DIR, FileDamaged
+from storage.lock import hold_lock
 
 _logger = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def open_or_simulate(
 
     Raises:
         DatasetMissing: If pyroomacoustics is needed and not installed.
-        CacheError: If the cache is damaged, or the disk too small for it.
+        FileDamaged: If the cache is damaged.
+        FileNotWritten: If the disk is too small for it.
     """
     plan = _plan(num_train, num_test, t60_range_seconds, test_t60_seconds, seed)
     if not plan:
@@ -83,8 +85,7 @@ def open_or_simulate(
     settings = json.dumps([FORMAT_VERSION, sample_rate_hz, seed, plan])
     path = parent / f"rooms-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.npz"
     if not path.is_file():
-        parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        with hold_lock(path.with_suffix(".lock")):
             if not path.is_file():
                 _make(path, plan, sample_rate_hz, seed)
     try:
@@ -94,7 +95,7 @@ def open_or_simulate(
         if not len(plan) == len(geometry) == len(responses):
             raise ValueError(f"{len(geometry)} places and {len(responses)} responses of {len(plan)} rooms")  # noqa: TRY301
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CacheError(f"{path}: expected simulated rooms, found it damaged ({error}). Delete the file.") from error
+        raise FileDamaged(f"{path}: expected simulated rooms, found it damaged ({error}). Delete the file.") from error
     return [
         SimulatedRoom(f"simulated {'test' if is_test else 'train'} room {number}", is_test, t60, place, response)
         for (is_test, number, t60), place, response in zip(plan, geometry, responses, strict=True)
@@ -140,7 +141,7 @@ def _make(path: Path, plan: Sequence[tuple[bool, int, float]], sample_rate_hz: i
         "lengths": np.array([len(response) for response in responses]),
         "geometry_metres": np.array(geometry),
     }
-    write_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    write_arrays(path, arrays, IN_CACHE_DIR)
 
 
 def _import_pyroomacoustics() -> ModuleType:

@@ -1,17 +1,44 @@
-"""Which segments tracks are cut into, and how the start of one is drawn."""
+"""How samples of tracks are read, which segments tracks are cut into, and how the start of one is drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from datamodules.caches.pcm_store import FULL_SCALE
-from datamodules.errors import AudioFileError
-from datamodules.tracks import TrackAudio
+from sound.errors import AudioFileError
 
 SILENCE_RMS = 3e-4  # -70 dB of full scale, ten steps of 16-bit audio
 _MAX_DRAWS = 1000
 _FEW = 16  # of so many samples one is looked at first
+
+
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class TrackAudio(Protocol):
+    """Samples of every track at one rate, wherever they come from."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the samples."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Samples of each track, int64 [track]; 0 for one that was skipped."""
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """Reason for each track that can't be decoded, by its position."""
+
+    @property
+    def sample_type(self) -> np.dtype:
+        """What samples are without conversion: int16, with full scale at 32,768, or float32, with full scale at 1."""
+
+    def read(self, track: int, start: int, out: np.ndarray) -> None:
+        """Fill `out`, [time], with a track's samples from `start` on; zero outside the track, before it too.
+
+        What `out` holds is `sample_type`, or float32.
+        """
 
 
 @dataclass(frozen=True)

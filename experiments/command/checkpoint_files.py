@@ -8,7 +8,8 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_modules.checkpoints import CheckpointError, read_checkpoint, read_saved
-from storage.atomic_file import FileNotWritten, write_file
+from storage.atomic import write_file
+from storage.errors import FileNotWritten
 
 # In this file a forked or spawned process gives bare weights back to the one that started it.
 _HANDED_OVER = ".temp.ckpt"
@@ -40,8 +41,7 @@ class CheckpointFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_file(place, lambda temporary: temporary.write_bytes(content.getbuffer()))
+            write_file(place, lambda file: file.write(content.getbuffer()))
         except FileNotWritten as error:
             written = sorted(place.parent.glob(f"*{place.suffix}"), key=lambda each: each.stat().st_mtime)
             advice = f" It goes on from the last checkpoint with --ckpt_path {written[-1]}." if written else ""

@@ -33,7 +33,7 @@ from experiments.command.run_folder import RESUME, check_same_run, lock_run, new
 from experiments.command.wandb_mode import WandbRefused, wandb_mode
 from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.trusted_classes import refuse_untrusted
-from storage.atomic_file import write_file
+from storage.atomic import write_text
 
 LAST = "last"  # name of the checkpoint that a run ends with
 _LIGHTNING = ("pytorch_lightning", "lightning_fabric")  # loggers, callbacks, plugins
@@ -181,12 +181,7 @@ class RunConfig(SaveConfigCallback):
         if self.already_saved or not trainer.is_global_zero:
             return
         self.already_saved = True
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_file(
-            folder / "config.yaml",
-            lambda temporary: self.parser.save(self.config, temporary, overwrite=True, multifile=False),
-        )
+        write_text(Path(trainer.default_root_dir) / "config.yaml", self.parser.dump(self.config))
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config.as_dict())
 

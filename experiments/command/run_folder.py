@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 
 from callbacks.stopping.slurm_job import slurm_job_id
 from experiments.command.run_options import RUN_VARIABLE
+from storage.errors import LockTaken
+from storage.lock import hold_lock
 
 RESUME = "resume"  # as --ckpt_path
 LOCK_FILE = ".lock"
@@ -49,21 +50,15 @@ def lock_run(folder: Path) -> Iterator[None]:
     Raises:
         RunFolderError: If a run is under way in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except Timeout as error:
-        raise RunFolderError(
-            f"Expected {folder} to be free; found a run under way in it. Give this one its own folder by "
-            "--trainer.default_root_dir, or wait for the other to end."
-        ) from error
-    except NotImplementedError:
-        _logger.warning("%s can't be locked on this file system; see to it that one run at a time uses it.", folder)
-    try:
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(hold_lock(folder / LOCK_FILE, _LOCK_SECONDS))
+        except LockTaken as error:
+            raise RunFolderError(
+                f"Expected {folder} to be free; found a run under way in it. Give this one its own folder by "
+                "--trainer.default_root_dir, or wait for the other to end."
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 def newest_checkpoint(folders: Iterable[Path]) -> Path | None:

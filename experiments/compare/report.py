@@ -1,6 +1,5 @@
 """Show a comparison on the terminal, and write it as Markdown, CSV, pictures and one HTML page."""
 
-from functools import partial
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -12,7 +11,7 @@ from experiments.compare.figures import draw_comparison
 from experiments.compare.page import html_page
 from experiments.compare.study_table import StudyTable
 from experiments.compare.tables import comparison_table, csv_rows, implied_table, left_out_table
-from storage.atomic_file import write_csv, write_file, write_text
+from storage.atomic import write_csv, write_figure, write_text
 
 _FEWEST_COLUMNS = 100  # of a terminal that is none
 _MAX_LEFT_OUT = 10  # listed on the terminal
@@ -29,7 +28,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     pictures = []
     for name, figure in draw_comparison(comparison).items():
         pictures.append(folder / f"{name}.png")
-        write_file(pictures[-1], partial(figure.savefig, format="png", dpi=130))
+        write_figure(pictures[-1], figure, dpi=130)
     shown = [f"![{path.stem}]({path.name})" for path in pictures]
     sections = [tables[0].markdown(), *shown, *(table.markdown() for table in tables[1:])]
     write_text(folder / "comparison.md", "\n".join(f"{section}\n" for section in sections))

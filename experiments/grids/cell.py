@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments.command.configs import find_config, read_config
 from experiments.command.run_options import RUN_VARIABLE
-from storage.atomic_file import write_text
+from storage.atomic import write_json
 
 # Raise it when a default in the code changes what a cell gives.
 FORMAT_VERSION = 1
@@ -122,7 +122,7 @@ GridRunner = Callable[[Sequence[Cell], Path], GridResult]  # cells and the folde
 
 def write_result(path: Path, result: CellResult) -> None:
     """Write a result; the file appears only when complete."""
-    write_text(path, json.dumps(asdict(result)))
+    write_json(path, asdict(result))
 
 
 def read_result(path: Path) -> CellResult:

@@ -24,7 +24,7 @@ from experiments.grids.cell import Cell, CellResult
 from lightning_modules.base import RetrievalModule
 from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs
-from storage.atomic_file import write_array
+from storage.atomic import write_array
 
 _logger = logging.getLogger(__name__)
 

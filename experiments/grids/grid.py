@@ -25,7 +25,9 @@ from datamodules import DatasetError
 from experiments.grids.cell import Cell, CellResult, Failure, GridResult, read_result, write_result
 from experiments.grids.cell_run import run_cell
 from lightning_modules.frontends.pretrained.release import WeightsError
-from storage.atomic_file import write_text
+from sound.errors import SoundError
+from storage.atomic import write_text
+from storage.errors import StorageError
 
 _logger = logging.getLogger(__name__)
 
@@ -207,7 +209,7 @@ def run_and_keep(cell: Cell, folder: Path) -> CellResult | Failure | None:
             failure = Failure("the command line was refused; the reason is above", concerns_all=True)
         else:
             message = f"{type(error).__name__}: {error}".splitlines()[0]
-            failure = Failure(message, isinstance(error, (DatasetError, WeightsError)))
+            failure = Failure(message, isinstance(error, (DatasetError, SoundError, StorageError, WeightsError)))
         write_text(path.with_suffix(".error"), f"{failure.message}\n{cell.command}\n\n{traceback.format_exc()}")
         return failure
     path.with_suffix(".error").unlink(missing_ok=True)

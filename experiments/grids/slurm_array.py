@@ -25,7 +25,7 @@ from experiments.grids.slurm import (
     elements_in_queue,
     send,
 )
-from storage.atomic_file import write_text
+from storage.atomic import write_json, write_text
 
 _logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def _send(cells: Sequence[Cell], folder: Path, options: ArrayOptions) -> list[_S
         [{"key": key, "cell": asdict(cell)} for key, cell in zip(own_keys, element, strict=True)]
         for own_keys, element in zip(keys, elements, strict=True)
     ]
-    write_text(own / _CELLS_FILE, json.dumps({"folder": str(folder.absolute()), "elements": described}))
+    write_json(own / _CELLS_FILE, {"folder": str(folder.absolute()), "elements": described})
     write_text(own / _SCRIPT_FILE, script.text)
     job_id = send(own / _SCRIPT_FILE)
     write_text(own / _ID_FILE, job_id)

@@ -21,7 +21,7 @@ from experiments.grids.slurm_array import run_element
 from experiments.grids.slurm_options import add_job_options, job_options_of
 from experiments.papers.command import parse_reproduce
 from experiments.papers.studies import say
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 SCRIPT_FILE = "job.sbatch"
 _ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,7 @@ from experiments.grids.slurm_options import add_array_options, given_array_optio
 from experiments.grids.sweep import SWEEP_FOLDER, Sweep, read_sweep_file
 from experiments.papers.curves import save_figure
 from experiments.papers.studies import say
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 OWN_TARGETS = {
     "sweep": "a grid over options of any config, such as lambda, bits, learning rate; `reproduce.py sweep --help`",

@@ -38,7 +38,7 @@ from experiments.papers.studies import reproduce_flowhash, reproduce_llar, repro
 from experiments.papers.summary import summarize
 from experiments.papers.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
 from experiments.papers.wandb_group import log_complexity, log_rows
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 REFERENCE = "dqn"
 PRESETS = ("smoke", "quick", "full", "paper", "medium", "large")

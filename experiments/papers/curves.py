@@ -1,7 +1,6 @@
 """Figures of a grid: mAP against bits, labelled share and length of the list."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.papers.summary import Row
 from experiments.papers.table_files import EMBEDDING_LABELS, TableText
-from storage.atomic_file import write_file
+from storage.atomic import write_figure
 
 
 def draw_bits(rows: Sequence[Row], text: TableText) -> Figure:
@@ -61,11 +60,10 @@ def draw_map_at(rows: Sequence[Row], text: TableText) -> Figure:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and SVG; a file appears only when complete."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for suffix in ("png", "svg"):
         paths.append(folder / f"{name}.{suffix}")
-        write_file(paths[-1], partial(figure.savefig, dpi=150, format=suffix))
+        write_figure(paths[-1], figure, dpi=150)
     return paths
 
 

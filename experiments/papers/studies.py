@@ -28,6 +28,8 @@ from experiments.papers.singh2024.study import run_flow_study
 from experiments.papers.wandb_group import log_study
 from lightning_modules.frontends.pretrained.release import WeightsError
 from search_tool.models import SearchError
+from sound.errors import SoundError
+from storage.errors import StorageError
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,10 @@ def _show(target: str, run: Callable[[], StudyReport], folder: Path, *, with_wan
     except CellsPending as pending:
         say(str(pending))
         return 0
-    except (ConfigError, DatasetError, SearchError, SlurmError, WeightsError, WorkerKilled, ValueError) as error:
+    except (
+        ConfigError, DatasetError, SearchError, SlurmError, SoundError, StorageError, WeightsError, WorkerKilled,
+        ValueError,
+    ) as error:  # fmt: skip
         sys.stderr.write(f"\nerror: {error}\n")
         return 1
     except KeyboardInterrupt:

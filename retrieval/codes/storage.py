@@ -1,8 +1,6 @@
 """Write coders as safetensors and read them back, without pickle."""
 
-import glob
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -10,7 +8,7 @@ from safetensors.torch import save
 
 import retrieval.codes
 from retrieval.codes.base import Coder
-from storage.files import clear_stale
+from storage.atomic import write_file
 
 FORMAT_VERSION = 1
 
@@ -27,18 +25,12 @@ def save_coder(coder: Coder, path: Path) -> None:
         path: File to write, usually `*.safetensors`; its folder is made if it is not there.
 
     Raises:
-        OSError: If it can't be written.
+        FileNotWritten: If it can't be written.
     """
     description = {"version": FORMAT_VERSION, "coder": type(coder).__name__, "options": coder.options()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clear_stale(path.parent, f".{glob.escape(path.name)}.*")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: tensor.detach().contiguous() for name, tensor in coder.state_dict().items()}
-    try:
-        temporary.write_bytes(save(tensors, metadata={"coder": json.dumps(description)}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = save(tensors, metadata={"coder": json.dumps(description)})
+    write_file(path, lambda file: file.write(content))
 
 
 def load_coder(path: Path) -> Coder:

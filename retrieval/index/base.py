@@ -15,7 +15,7 @@ from torch import Tensor
 
 from retrieval.index.files import IndexFileError, Manifest, read_item_ids, read_manifest, write_index_folder
 from retrieval.index.order import search_in_total_order
-from storage.files import save_array
+from storage.atomic import write_array
 
 IndexKind = TypeVar("IndexKind", bound="Index")
 Options = Mapping[str, int | float | str | None]
@@ -181,7 +181,7 @@ class Index(ABC):
         _ = self.faiss_index  # raises where there is none
 
         def write(partial: Path) -> None:
-            save_array(partial / "item_ids.npy", self._ids)
+            write_array(partial / "item_ids.npy", self._ids)
             self._write(partial)
 
         write_index_folder(folder, Manifest(type(self).__name__, dict(self._options()), len(self)), write)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from retrieval.index.base import MAX_GPU_ITEMS, Index, to_float_rows
 from retrieval.index.files import Manifest, read_faiss
-from storage.files import save_faiss
+from storage.faiss_index import write_faiss
 
 CellKind = TypeVar("CellKind", bound="CellIndex")
 
@@ -245,7 +245,7 @@ class CellIndex(Index):
         return self.faiss_index if self.num_probes > MAX_GPU_ITEMS else super()._searcher_for(num_items)
 
     def _write(self, folder: Path) -> None:
-        save_faiss(folder / "index.faiss", self.faiss_index)
+        write_faiss(folder / "index.faiss", self.faiss_index)
 
     @classmethod
     def _read(cls: type[CellKind], folder: Path, manifest: Manifest) -> CellKind:

@@ -6,13 +6,9 @@ index.faiss        the faiss index; index.faissbinary where it holds bits
 coder.safetensors  what encodes vectors, where it is not in the faiss index
 """
 
-import contextlib
 import glob
 import json
-import os
-import shutil
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,28 +16,17 @@ from typing import Any
 import faiss
 import numpy as np
 
-from storage.files import clear_stale, sync_files
+from storage.atomic import write_json, writing_folder
+from storage.errors import StorageError
+from storage.manifest import check_files, record_file
 
 FORMAT_VERSION = 1
 _MANIFEST = "index.json"
-_CHUNK_BYTES = 1 << 22
-_CHECKED_BYTES = 1 << 28  # of larger files only the size is looked at: an index may be larger than memory
+COPY_AGAIN = "Copy it again, or build the index again."
 
 
-class IndexFileError(ValueError):
+class IndexFileError(StorageError):
     """A folder does not hold an index that can be opened, or may not be replaced by one."""
-
-
-class IndexNotWritten(OSError):
-    """An index can't be written; what was there before is as it was."""
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What a file must be: its size in bytes and CRC-32."""
-
-    num_bytes: int
-    crc32: int
 
 
 @dataclass(frozen=True)
@@ -60,10 +45,7 @@ class Manifest:
 
 
 def write_index_folder(folder: Path, manifest: Manifest, write: Callable[[Path], None]) -> None:
-    """Write a folder beside its place and move it there when it is complete.
-
-    An earlier index is moved aside first and deleted last: whenever the process dies, a complete one is on disk, under
-    its own name or, between two renames, as `.NAME.old-PID`. What killed processes left is deleted after an hour.
+    """Write the folder of an index, which appears, or replaces an earlier one, only when complete.
 
     Args:
         folder: Place of the index; its parent is made if it is not there.
@@ -72,64 +54,30 @@ def write_index_folder(folder: Path, manifest: Manifest, write: Callable[[Path],
 
     Raises:
         IndexFileError: If something else than an index is in the way.
-        IndexNotWritten: If the disk is full; the earlier index stays.
+        FileNotWritten: If the disk is full; the earlier index stays.
     """
     if folder.exists() and not (folder / _MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise IndexFileError(f"{folder}: expected an index or no folder, found something else. Choose another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.new-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    clear_stale(folder.parent, f".{glob.escape(folder.name)}.new-*")
-    try:
-        with naming_disk_errors(folder):
-            partial.mkdir()
-            write(partial)
-            records = {path.name: record_file(path) for path in sorted(partial.iterdir())}
-            description = {
-                "version": FORMAT_VERSION,
-                "kind": manifest.kind,
-                "options": manifest.options,
-                "num_items": manifest.num_items,
-                "file_bytes": {name: record.num_bytes for name, record in records.items()},
-                "file_crc32": {name: record.crc32 for name, record in records.items()},
-            }
-            (partial / _MANIFEST).write_text(json.dumps(description, indent=2), encoding="utf-8")
-            sync_files(partial)
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-            folder.replace(old)
-            partial.replace(folder)
-            shutil.rmtree(old)
-        else:
-            partial.replace(folder)
-        clear_stale(folder.parent, f".{glob.escape(folder.name)}.old-*")
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def naming_disk_errors(path: Path) -> Iterator[None]:
-    """Say which file or folder can't be written, and what to do.
-
-    Raises:
-        IndexNotWritten: If an `OSError` is raised inside.
-    """
-    try:
-        yield
-    except IndexNotWritten:
-        raise
-    except OSError as error:
-        raise IndexNotWritten(
-            f"{path}: expected to write it whole, found {error}. What was there before is as it was: make room or name "
-            "another disk, and try again."
-        ) from error
+    with writing_folder(folder) as partial:
+        write(partial)
+        records = {path.name: record_file(path) for path in sorted(partial.iterdir())}
+        description = {
+            "version": FORMAT_VERSION,
+            "kind": manifest.kind,
+            "options": manifest.options,
+            "num_items": manifest.num_items,
+            "file_bytes": {name: record.num_bytes for name, record in records.items()},
+            "file_crc32": {name: record.crc32 for name, record in records.items()},
+        }
+        write_json(partial / _MANIFEST, description)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read index.json and check the other files: that they are as long as it says, and their checksums up to 256 MB.
 
     Raises:
-        IndexFileError: If a file is missing, damaged, or of a later version.
+        IndexFileError: If index.json is missing, damaged, or of a later version.
+        FileDamaged: If another file is missing or damaged.
     """
     path = folder / _MANIFEST
     if not path.is_file():
@@ -149,52 +97,14 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         manifest = Manifest(str(description["kind"]), dict(description["options"]), int(description["num_items"]))
-        file_bytes = {str(name): int(size) for name, size in description["file_bytes"].items()}
-        file_crc32 = {str(name): int(crc32) for name, crc32 in description.get("file_crc32", {}).items()}
+        crc32 = description.get("file_crc32", {})  # earlier versions kept none
+        records = {str(name): (int(size), crc32.get(name)) for name, size in description["file_bytes"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise IndexFileError(
             f"{path}: expected a complete description, found a part ({error!r}). Build it again."
         ) from error
-    for name, size in file_bytes.items():
-        has_checksum = name in file_crc32 and size <= _CHECKED_BYTES
-        (check_content if has_checksum else check_size)(folder / name, FileRecord(size, file_crc32.get(name, 0)))
+    check_files(folder, records, COPY_AGAIN)
     return manifest
-
-
-def record_file(path: Path) -> FileRecord:
-    """Read a file for its size and checksum."""
-    crc32, num_bytes = 0, 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            crc32, num_bytes = zlib.crc32(chunk, crc32), num_bytes + len(chunk)
-    return FileRecord(num_bytes, crc32)
-
-
-def check_size(path: Path, record: FileRecord) -> None:
-    """Check that a file is there and as long as it was.
-
-    Raises:
-        IndexFileError: If it is not.
-    """
-    found = path.stat().st_size if path.is_file() else "no file"
-    if found != record.num_bytes:
-        raise IndexFileError(
-            f"{path}: expected {record.num_bytes} bytes, found {found}. Copy it again, or build the index again."
-        )
-
-
-def check_content(path: Path, record: FileRecord) -> None:
-    """Check size and checksum of a file, which reads it.
-
-    Raises:
-        IndexFileError: If they are others.
-    """
-    check_size(path, record)
-    found = record_file(path).crc32
-    if found != record.crc32:
-        raise IndexFileError(
-            f"{path}: expected checksum {record.crc32:08x}, found {found:08x}. Copy it again, or build the index again."
-        )
 
 
 def read_item_ids(path: Path) -> np.ndarray:

@@ -15,9 +15,7 @@ A reader maps the shards that one index.json names and keeps them, whatever a wr
 deleted lives on as long as it is mapped.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +23,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval.index.files import FileRecord, IndexFileError, naming_disk_errors
-from storage.files import clear_stale
+from retrieval.index.files import IndexFileError
+from storage.atomic import write_json
+from storage.lock import hold_lock
+from storage.manifest import FileRecord
 
 FORMAT_VERSION = 2
 MANIFEST = "index.json"
@@ -106,19 +106,9 @@ def write_manifest(folder: Path, manifest: FingerprintManifest) -> None:
     """Replace index.json; whoever reads it sees the earlier one or this one, whole.
 
     Raises:
-        IndexNotWritten: If the disk is full; the earlier one stays.
+        FileNotWritten: If the disk is full; the earlier one stays.
     """
-    text = json.dumps({"version": FORMAT_VERSION, "kind": _KIND, **asdict(manifest)})
-    clear_stale(folder, f".{MANIFEST}.*")
-    partial = folder / f".{MANIFEST}.{os.getpid()}"
-    try:
-        with naming_disk_errors(folder / MANIFEST), partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / MANIFEST)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_json(folder / MANIFEST, {"version": FORMAT_VERSION, "kind": _KIND, **asdict(manifest)})
 
 
 def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
@@ -156,8 +146,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
 
     Where anything is raised inside, what was written and is not in index.json is deleted.
     """
-    with (folder / "writer.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with hold_lock(folder / "writer.lock"):
         try:
             yield
         except BaseException:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.codes import ProductQuantizer, save_coder
-from retrieval.index.files import IndexFileError, check_content, naming_disk_errors, record_file
+from retrieval.index.files import COPY_AGAIN, IndexFileError
 from retrieval.index.fingerprint_files import (
     QUANTIZER,
     SHARDS,
@@ -28,6 +28,8 @@ from retrieval.index.fingerprint_snapshot import Snapshot, check_projection, rea
 from retrieval.index.hash_table import TableSearch, best_of, check_search
 from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import BudgetProbing, HashFunction, Probing, WidthProbing, probe_buckets
+from storage.errors import naming_disk_errors
+from storage.manifest import check_content, record_file
 
 # vectors encoded and hashed at once
 _CHUNK_ITEMS = 16_384
@@ -71,7 +73,7 @@ class FingerprintIndex:
 
         Raises:
             IndexFileError: If there is something in the folder's place.
-            IndexNotWritten: If the disk is full.
+            FileNotWritten: If the disk is full.
             ValueError: If the quantizer is missing, of another dimension, or not asked for.
             RuntimeError: If the quantizer is not fitted.
         """
@@ -142,7 +144,7 @@ class FingerprintIndex:
             IndexFileError: If one is damaged.
         """
         for name, record in self._snapshot.manifest.files.items():
-            check_content(self.folder / name, record)
+            check_content(self.folder / name, record, COPY_AGAIN)
         for shard in self._snapshot.shards:
             shard.verify()
 
@@ -213,8 +215,7 @@ class FingerprintIndex:
         with writer_lock(self.folder):
             self.reload()
             name = f"no_match-{self.generation + 1:06d}.npz"
-            with naming_disk_errors(self.folder / name):
-                no_match.save(self.folder / name)
+            no_match.save(self.folder / name)
             files = {
                 kept: record
                 for kept, record in self._snapshot.manifest.files.items()

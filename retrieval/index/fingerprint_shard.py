@@ -1,22 +1,27 @@
 """A part of a fingerprint index that is written once: whole tracks, their vectors and their hash table."""
 
+import functools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
 
 from retrieval.index.buckets import Buckets
-from retrieval.index.files import IndexFileError, check_content, check_size, naming_disk_errors, record_file
+from retrieval.index.files import COPY_AGAIN, IndexFileError
 from retrieval.index.fingerprint_files import SHARDS, ShardRecord
 from retrieval.index.hash_table import HashTable
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
-from storage.files import append_array, save_array, sync_files
+from storage.atomic import write_array, write_file, write_json, writing_folder
+from storage.errors import naming_disk_errors
+from storage.manifest import check_content, check_size, record_file
+from storage.npy import append_array
 
 _VECTORS = "vectors.bin"
 _ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32, "rows": np.int32}
@@ -44,7 +49,7 @@ class Shard:
             if name not in record.files:
                 raise IndexFileError(f"{self.folder / name}: expected in the index, found no entry. Build it again.")
             check = check_content if name in (_COUNTS, _NAMES) else check_size
-            check(self.folder / name, record.files[name])
+            check(self.folder / name, record.files[name], COPY_AGAIN)
         arrays = [_map_array(self.folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items()]
         shape = record.num_items, rows.width
         if record.files[_VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
@@ -86,7 +91,7 @@ class Shard:
             IndexFileError: If one is damaged.
         """
         for name, record in self.record.files.items():
-            check_content(self.folder / name, record)
+            check_content(self.folder / name, record, COPY_AGAIN)
 
 
 class ShardWriter:
@@ -128,23 +133,26 @@ class ShardWriter:
 
     def finish(self) -> None:
         """Write the table, and the vectors in its order."""
-        self.close()
+        with naming_disk_errors(self._folder):
+            self.close()
         codes, positions = np.concatenate(self._codes), np.concatenate(self._positions)
         self._codes, self._positions = [], []
         buckets = Buckets.from_pairs(codes, positions, self.num_items)
         del codes, positions
         arrays = buckets.codes, buckets.starts, buckets.positions, buckets.rows
         for name, array in zip(_ARRAYS, arrays, strict=True):
-            save_array(self._folder / f"{name}.npy", array)
+            write_array(self._folder / f"{name}.npy", array)
         unsorted = self._folder / _UNSORTED
         vectors = np.memmap(unsorted, self._rows.dtype, "r", shape=(self.num_items, self._rows.width))
-        with (self._folder / _VECTORS).open("wb") as file:
+
+        def write_sorted(file: BinaryIO) -> None:
             for start in range(0, self.num_items, _COPIED_ITEMS):
                 append_array(file, vectors[buckets.items[start : start + _COPIED_ITEMS]])
-        del vectors
+
+        write_file(self._folder / _VECTORS, write_sorted)
         unsorted.unlink()
-        save_array(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
-        (self._folder / _NAMES).write_text(json.dumps(self.track_names), encoding="utf-8")
+        write_array(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
+        write_json(self._folder / _NAMES, self.track_names)
 
 
 @contextmanager
@@ -160,29 +168,25 @@ def writing_shard(folder: Path, number: int, rows: VectorRows) -> Iterator[tuple
         What takes tracks in, and a list that on leaving gets the record for index.json, where there is one.
 
     Raises:
-        IndexNotWritten: If the disk is full.
+        FileNotWritten: If the disk is full.
     """
     name = f"{number:06d}"
-    partial = folder / SHARDS / f".{name}.new"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writer = ShardWriter(partial, rows)
+    place = folder / SHARDS / name
     records: list[ShardRecord] = []
-    try:
-        yield writer, records
-        if writer.num_items:
-            place = folder / SHARDS / name
-            with naming_disk_errors(place):
+    with writing_folder(place, is_locked=True) as partial:
+        writer = ShardWriter(partial, rows)
+        try:
+            yield writer, records
+            if writer.num_items:
                 writer.finish()
-                sync_files(partial)
-                files = {path.name: record_file(path) for path in sorted(partial.iterdir())}
-                shutil.rmtree(place, ignore_errors=True)  # of a writer that died before it was listed
-                partial.replace(place)
-            records.append(ShardRecord(name, writer.num_items, (), files))
-    finally:
-        with suppress(OSError):  # of a full disk, which has been raised before
-            writer.close()
-        shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            with suppress(OSError):  # of a full disk, which has been raised before
+                writer.close()
+    if writer.num_items:
+        files = {path.name: record_file(path) for path in sorted(place.iterdir())}
+        records.append(ShardRecord(name, writer.num_items, (), files))
+    else:
+        shutil.rmtree(place)
 
 
 def copy_shard(shard: Shard, folder: Path, number: int) -> ShardRecord:
@@ -194,13 +198,13 @@ def copy_shard(shard: Shard, folder: Path, number: int) -> ShardRecord:
         number: Of the shard there.
 
     Raises:
-        IndexNotWritten: If the disk is full.
+        FileNotWritten: If the disk is full.
     """
     place = folder / SHARDS / f"{number:06d}"
-    shutil.rmtree(place, ignore_errors=True)
-    with naming_disk_errors(place):
-        shutil.copytree(shard.folder, place)
-        sync_files(place)
+    with writing_folder(place, is_locked=True) as partial:
+        for path in shard.folder.iterdir():
+            with path.open("rb") as source:
+                write_file(partial / path.name, functools.partial(shutil.copyfileobj, source))
     return replace(shard.record, name=place.name)
 
 

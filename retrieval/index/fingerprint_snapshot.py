@@ -8,7 +8,7 @@ import torch
 
 from retrieval.codes import BucketHash, ProductQuantizer, bucket_bits, load_coder
 from retrieval.index.coder import has_equal_state
-from retrieval.index.files import IndexFileError, check_content
+from retrieval.index.files import COPY_AGAIN, IndexFileError
 from retrieval.index.fingerprint_files import (
     MANIFEST,
     QUANTIZER,
@@ -19,6 +19,7 @@ from retrieval.index.fingerprint_shard import Shard
 from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
+from storage.manifest import check_content
 
 _CHECK_VECTORS = 4
 
@@ -92,7 +93,7 @@ def _open_files(folder: Path, manifest: FingerprintManifest, projection: HashFun
             "or build the index again."
         )
     for name, record in manifest.files.items():
-        check_content(folder / name, record)
+        check_content(folder / name, record, COPY_AGAIN)
     rows: VectorRows
     if settings.storage == "product":
         quantizer = load_coder(folder / QUANTIZER)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from retrieval.index.base import Index
 from retrieval.index.files import Manifest, read_faiss
-from storage.files import save_faiss
+from storage.faiss_index import write_faiss
 
 FlatKind = TypeVar("FlatKind", bound="FlatCodesIndex")
 
@@ -130,7 +130,7 @@ class FlatCodesIndex(Index):
         return np.asarray(self._ids[found])
 
     def _write(self, folder: Path) -> None:
-        save_faiss(folder / self._faiss_file, self.faiss_index)
+        write_faiss(folder / self._faiss_file, self.faiss_index)
 
     @classmethod
     def _read(cls: type[FlatKind], folder: Path, manifest: Manifest) -> FlatKind:

@@ -14,7 +14,7 @@ from retrieval.index.base import Index, Options
 from retrieval.index.coder import has_equal_state, read_coder, write_coder
 from retrieval.index.files import Manifest, read_faiss_binary
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
-from storage.files import save_faiss
+from storage.faiss_index import write_faiss
 
 # entry [a, b]: bits in which two bytes differ
 _DIFFERING_BITS = torch.tensor([[(first ^ second).bit_count() for second in range(256)] for first in range(256)])
@@ -115,7 +115,7 @@ class HammingIndex(FlatCodesIndex):
 
     def _write(self, folder: Path) -> None:
         write_coder(self.coder, folder)
-        save_faiss(folder / self._faiss_file, self.faiss_index)
+        write_faiss(folder / self._faiss_file, self.faiss_index)
 
     @classmethod
     def _read_empty(cls, folder: Path, manifest: Manifest) -> "HammingIndex":

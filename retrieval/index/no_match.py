@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrieval.index.files import IndexFileError
+from storage.atomic import write_arrays
 
 
 class NoMatch:
@@ -98,7 +99,7 @@ class NoMatch:
     def save(self, path: Path) -> None:
         """Write it as npz."""
         arrays = {f"scores_{count}": scores.numpy() for count, scores in self._scores.items()}
-        np.savez(path, alpha=self.alpha, num_items=self.num_items, **arrays)  # type: ignore[arg-type]
+        write_arrays(path, {"alpha": np.array(self.alpha), "num_items": np.array(self.num_items), **arrays})
 
     @classmethod
     def load(cls, path: Path) -> "NoMatch":

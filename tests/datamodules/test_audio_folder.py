@@ -23,8 +23,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _data(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> AudioFolder:
-    split = str(split_file) if split_file else None
-    return AudioFolder(str(root), CountingFrontEnd(), split, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    files = {"split_file": str(split_file) if split_file else None, "cache_dir": str(cache_dir)}
+    return AudioFolder(root=str(root), frontend=CountingFrontEnd(), **files, **options)  # type: ignore[arg-type]
 
 
 def _roles(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> tuple[AudioFolder, Roles]:

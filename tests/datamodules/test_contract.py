@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, LabelledFold, RenderedEvents
 from datamodules.batches.feature_dataset import FeatureDataset
 from datamodules.errors import SplitError
-from datamodules.event_synthesis import EVENTS
+from datamodules.rendered_events.synthesis import EVENTS
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
@@ -24,36 +24,36 @@ Make = Callable[..., EmbeddingDataModule]
 
 
 def _esc50(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(CountingFrontEnd(), str(root / "esc50"), **options)  # type: ignore[arg-type]
+    return Esc50(frontend=CountingFrontEnd(), root=str(root / "esc50"), **options)  # type: ignore[arg-type]
 
 
 def _esc10(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(CountingFrontEnd(), str(root / "esc50"), esc10=True, **options)  # type: ignore[arg-type]
+    return Esc50(frontend=CountingFrontEnd(), root=str(root / "esc50"), esc10=True, **options)  # type: ignore[arg-type]
 
 
 def _superclasses(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(CountingFrontEnd(), str(root / "esc50"), superclasses=True, fold=5, **options)  # type: ignore[arg-type]
+    return Esc50(frontend=CountingFrontEnd(), root=str(root / "esc50"), superclasses=True, fold=5, **options)  # type: ignore[arg-type]
 
 
 def _audio_folder(root: Path, **options: object) -> EmbeddingDataModule:
-    return AudioFolder(str(root / "folder"), CountingFrontEnd(), **options)  # type: ignore[arg-type]
+    return AudioFolder(root=str(root / "folder"), frontend=CountingFrontEnd(), **options)  # type: ignore[arg-type]
 
 
 def _split_folder(root: Path, **options: object) -> EmbeddingDataModule:
     folder = root / "folder"
-    return AudioFolder(str(folder), CountingFrontEnd(), str(folder / "split.csv"), **options)  # type: ignore[arg-type]
+    return AudioFolder(root=str(folder), frontend=CountingFrontEnd(), split_file=str(folder / "split.csv"), **options)  # type: ignore[arg-type]
 
 
 def _rendered(root: Path, **options: object) -> EmbeddingDataModule:
-    return RenderedEvents(CountingFrontEnd(), str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
+    return RenderedEvents(frontend=CountingFrontEnd(), root=str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
 
 
 def _fsd_kaggle2018(root: Path, **options: object) -> EmbeddingDataModule:
-    return FsdKaggle2018(CountingFrontEnd(), str(root / "fsd"), **options)  # type: ignore[arg-type]
+    return FsdKaggle2018(frontend=CountingFrontEnd(), root=str(root / "fsd"), **options)  # type: ignore[arg-type]
 
 
 def _kaggles_copy(root: Path, **options: object) -> EmbeddingDataModule:
-    return FsdKaggle2018(CountingFrontEnd(), str(root / "kaggle"), **options)  # type: ignore[arg-type]
+    return FsdKaggle2018(frontend=CountingFrontEnd(), root=str(root / "kaggle"), **options)  # type: ignore[arg-type]
 
 
 NUM_CLASSES = {

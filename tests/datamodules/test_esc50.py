@@ -12,8 +12,9 @@ from torch import nn
 
 from datamodules import Esc50, Roles
 from datamodules import esc50 as esc50_module
-from datamodules.errors import AudioFileError, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.esc50 import ROOT_VARIABLE, SUPERCLASSES
+from sound.errors import AudioFileError
 from storage.fetch import Archive
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.esc50 import CLASSES, make_esc50
@@ -35,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> Esc50:
-    return Esc50(CountingFrontEnd(), str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    return Esc50(frontend=CountingFrontEnd(), root=str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
 
 
 def _roles(root: Path, cache_dir: Path, **options: object) -> tuple[Esc50, Roles]:
@@ -351,10 +352,10 @@ def test_environment_names_the_folder_and_the_argument_wins(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ROOT_VARIABLE, str(root))
-    data = Esc50(cast(nn.Module, CountingFrontEnd()), cache_dir=str(tmp_path))
+    data = Esc50(frontend=cast(nn.Module, CountingFrontEnd()), cache_dir=str(tmp_path))
     assert len(data.items) == NUM_CLASSES * 5 * 2
-    assert not data.download
-    assert _data(tmp_path / "other", tmp_path).root == tmp_path / "other"
+    assert data.own_copy == str(root)
+    assert _data(tmp_path / "other", tmp_path).folder == tmp_path / "other"
 
 
 def _archive_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from datamodules import FingerprintDataModule, FingerprintPairs
 from datamodules.batches.feature_dataset import pass_batch
 from datamodules.batches.resumable_loader import EpochSampler, ResumableLoader
 from datamodules.distortion.noise import NoiseFiles
-from datamodules.errors import CacheError, SplitError
-from datamodules.tracks import Track
+from datamodules.errors import SplitError
+from datamodules.splits.track_roles import Track
+from storage.errors import FileDamaged
 
 CONTEXT, OFFSET, SEGMENT, ROOM = 3, 1, 4, 2
 NUM_TRAIN, NUM_QUERIES, NUM_ITEMS = 12, 5, 7
@@ -137,12 +138,14 @@ class Fingerprinter(nn.Module):
 @pytest.fixture(autouse=True)
 def no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mix with what the segments bring along."""
-    monkeypatch.setattr("datamodules.fingerprint_pairs.find_noise", lambda _options: NoiseFiles([], []))
+    monkeypatch.setattr("datamodules.caches.fingerprint_cache.find_noise", lambda _options: NoiseFiles([], []))
 
 
 def make(tmp_path: Path, corpus: Corpus | None = None, **options: Any) -> tuple[FingerprintPairs, Fingerprinter]:
     fingerprinter = Fingerprinter(options.pop("version", 0))
-    data = FingerprintPairs(corpus or Corpus(tmp_path), fingerprinter, str(tmp_path / "cache"), **options)
+    data = FingerprintPairs(
+        corpus=corpus or Corpus(tmp_path), fingerprinter=fingerprinter, cache_dir=str(tmp_path / "cache"), **options
+    )
     data.prepare_data()
     data.setup()
     return data, fingerprinter
@@ -216,9 +219,10 @@ def test_fingerprints_are_computed_once_for_all_that_is_the_same(tmp_path: Path)
 def test_a_killed_run_is_begun_again(tmp_path: Path) -> None:
     _, fingerprinter = make(tmp_path)
     (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
-    folder.rename(folder.with_name(f"{folder.name}.partial"))
-    (folder.with_name(f"{folder.name}.partial") / "cache.json").unlink()
+    left = folder.rename(folder.with_name(f".{folder.name}.new-1"))
+    (left / "cache.json").unlink()
     data, again = make(tmp_path)
+    assert not left.exists()
     assert again.num_calls == fingerprinter.num_calls
     assert len(data.training_fingerprints()) == NUM_TRAIN
 
@@ -231,7 +235,7 @@ def test_a_damaged_cache_is_told(tmp_path: Path, damage: str) -> None:
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(CacheError, match="Delete the folder"):
+    with pytest.raises(FileDamaged, match="Delete the folder"):
         make(tmp_path)
 
 
@@ -247,10 +251,10 @@ def _corpus(folder: Path) -> Corpus:
 
 def test_sizes_and_order_of_use_are_checked(tmp_path: Path, unchecked_types: None) -> None:
     with pytest.raises(SplitError, match="must be at least 1; got 1024, 0 and 1"):
-        FingerprintPairs(Corpus(tmp_path), Fingerprinter(), num_views=0)
+        FingerprintPairs(corpus=Corpus(tmp_path), fingerprinter=Fingerprinter(), num_views=0)
     with pytest.raises(SplitError, match="train_on must be segments or database; got 'all'"):
-        FingerprintPairs(Corpus(tmp_path), Fingerprinter(), train_on="all")  # type: ignore[arg-type]
-    data = FingerprintPairs(Corpus(tmp_path), Fingerprinter())
+        FingerprintPairs(corpus=Corpus(tmp_path), fingerprinter=Fingerprinter(), train_on="all")  # type: ignore[arg-type]
+    data = FingerprintPairs(corpus=Corpus(tmp_path), fingerprinter=Fingerprinter())
     assert data.feature_dim == 3
     assert data.track_names == ["a.wav"]
     for serve in (data.train_dataloader, data.val_dataloader, data.test_dataloader, data.training_fingerprints):

@@ -9,7 +9,7 @@ import pytest
 from datamodules import Fma
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.fma import BROKEN_TRACKS, ROOT_VARIABLE, TABLE, read_table
-from datamodules.tracks import Track
+from datamodules.splits.track_roles import Track
 from tests.replicas.fma import TRACKS, make_fma
 
 
@@ -43,34 +43,34 @@ def test_table_with_a_header_of_two_rows_is_read(shared_root: Path) -> None:
 
 
 def test_subsets_hold_the_smaller_ones(shared_root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = Fma(str(shared_root))
+    data = Fma(root=str(shared_root))
     # not 143, which has no file, 1486, which is broken, and 100002, of subset large
     assert _numbers(data.tracks) == [2, 5, 10, 140, 141, 142, 144, 145, 100_001]
     assert _numbers([track for track in data.tracks if track.is_trained]) == [2, 5, 10, 140]
     assert all(track.is_indexed for track in data.tracks)
     assert "1 tracks of the table that have no file, and 1 known to be broken" in caplog.text
-    assert (data.data_name, Fma(str(shared_root), name="some music").data_name) == ("FMA medium", "some music")
-    large = Fma(str(shared_root), train_subset="medium", index_subset="large")
+    assert (data.data_name, Fma(root=str(shared_root), name="some music").data_name) == ("FMA medium", "some music")
+    large = Fma(root=str(shared_root), train_subset="medium", index_subset="large")
     assert _numbers(large.tracks) == [2, 5, 10, 140, 141, 142, 144, 145, 100_001, 100_002]
     assert _numbers([track for track in large.tracks if not track.is_trained]) == [100_002]
-    small = Fma(str(shared_root), train_subset="medium", index_subset="small")
+    small = Fma(root=str(shared_root), train_subset="medium", index_subset="small")
     assert _numbers([track for track in small.tracks if track.is_indexed]) == [2, 5, 10, 140]
 
 
 def test_training_split_leaves_the_others_to_be_asked_for(shared_root: Path) -> None:
-    data = Fma(str(shared_root), train_subset="medium", train_split="training")
+    data = Fma(root=str(shared_root), train_subset="medium", train_split="training")
     assert _numbers([track for track in data.tracks if track.is_trained]) == [2, 5, 10, 141]
 
 
 def test_tracks_are_named_by_their_path_and_found_in_any_format(shared_root: Path, tmp_path: Path) -> None:
-    data = Fma(str(shared_root))
+    data = Fma(root=str(shared_root))
     assert data.track_names[:2] == ["fma_medium/000/000002.mp3", "fma_medium/000/000005.flac"]
-    transcoded = Fma(str(make_fma(tmp_path / "fma", seconds=0.05, suffix=".wav")))
+    transcoded = Fma(root=str(make_fma(tmp_path / "fma", seconds=0.05, suffix=".wav")))
     assert _numbers(transcoded.tracks) == _numbers(data.tracks)
     clip = tmp_path / "fma" / "fma_full" / "000" / "000002.wav"
     clip.parent.mkdir(parents=True)
     clip.touch()
-    assert transcoded.track_names[0] == Fma(str(tmp_path / "fma")).track_names[0]  # the clip, not the whole track
+    assert transcoded.track_names[0] == Fma(root=str(tmp_path / "fma")).track_names[0]  # the clip, not the whole track
 
 
 def test_known_broken_tracks_are_all_listed() -> None:
@@ -88,7 +88,7 @@ def test_root_comes_from_the_environment(shared_root: Path, in_tmp: Path, monkey
 def test_table_without_tracks_is_an_error(table: Path) -> None:
     (table.parent.parent / "fma_medium").rename(table.parent.parent / "elsewhere")
     with pytest.raises(DatasetMissing, match=r"names 10, none of which is there"):
-        _ = Fma(str(table.parent.parent)).tracks
+        _ = Fma(root=str(table.parent.parent)).tracks
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_unreadable_table_is_an_error(table: Path) -> None:
 @pytest.mark.parametrize("option", ["train_subset", "index_subset", "train_split"])
 def test_unknown_choices_are_errors(option: str) -> None:
     with pytest.raises(SplitError, match=f"--data.{option}"):
-        Fma("", **{option: "tiny"})  # type: ignore[arg-type]
+        Fma(root="", **{option: "tiny"})  # type: ignore[arg-type]

@@ -9,8 +9,9 @@ import pytest
 
 from datamodules import FsdKaggle2018, Roles
 from datamodules import fsd_kaggle2018 as fsd_module
-from datamodules.errors import AudioFileError, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.fsd_kaggle2018 import NUM_CLIPS, ROOT_VARIABLE
+from sound.errors import AudioFileError
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.fsd_kaggle2018 import CLASSES, make_fsd_kaggle2018
 
@@ -34,7 +35,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> FsdKaggle2018:
-    return FsdKaggle2018(CountingFrontEnd(), str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    place = {"root": str(root) if root else None, "cache_dir": str(cache_dir)}
+    return FsdKaggle2018(frontend=CountingFrontEnd(), **place, **options)  # type: ignore[arg-type]
 
 
 def _roles(root: Path | None, cache_dir: Path, **options: object) -> tuple[FsdKaggle2018, Roles]:
@@ -259,7 +261,7 @@ def test_part_without_a_usable_clip_is_refused(root: Path, tmp_path: Path, part:
     for path in (root / f"FSDKaggle2018.audio_{part}").iterdir():
         path.write_bytes(b"")
     data = _data(root, tmp_path, on_bad_audio="skip")
-    with pytest.raises(SplitError, match="Expected usable train and test clips"):
+    with pytest.raises(SplitError, match="Expected queries and a database of FSDKaggle2018"):
         data.setup()
 
 
@@ -295,6 +297,6 @@ def test_environment_names_the_folder_and_the_argument_wins(
 ) -> None:
     monkeypatch.setenv(ROOT_VARIABLE, str(shared_root))
     data = _data(None, tmp_path, download=True)
-    assert data.root == shared_root
-    assert not data.download
-    assert _data(tmp_path / "other", tmp_path).root == tmp_path / "other"
+    assert data.folder == shared_root
+    assert data.own_copy == str(shared_root)
+    assert _data(tmp_path / "other", tmp_path).folder == tmp_path / "other"

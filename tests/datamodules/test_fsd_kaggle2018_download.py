@@ -8,8 +8,9 @@ import pytest
 
 from datamodules import FsdKaggle2018
 from datamodules import fsd_kaggle2018 as fsd_module
-from datamodules.errors import ChecksumMismatch, DatasetMissing
+from datamodules.errors import DatasetMissing
 from datamodules.fsd_kaggle2018 import ARCHIVES, ROOT_VARIABLE
+from storage.errors import ChecksumMismatch
 from storage.fetch import Archive
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
@@ -25,7 +26,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> FsdKaggle2018:
-    return FsdKaggle2018(CountingFrontEnd(), str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    place = {"root": str(root) if root else None, "cache_dir": str(cache_dir)}
+    return FsdKaggle2018(frontend=CountingFrontEnd(), **place, **options)  # type: ignore[arg-type]
 
 
 def _release(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

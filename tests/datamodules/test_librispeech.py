@@ -13,7 +13,7 @@ from tests.replicas.librispeech import make_librispeech
 
 def test_subsets_have_the_roles_named(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_librispeech(in_tmp / "LibriSpeech", seconds=0.1)
-    data = LibriSpeech(str(root))
+    data = LibriSpeech(root=str(root))
     assert data.data_name == "LibriSpeech dev-clean, test-clean"
     assert len(data.tracks) == 18
     for track in data.tracks:
@@ -29,4 +29,4 @@ def test_subsets_have_the_roles_named(in_tmp: Path, monkeypatch: pytest.MonkeyPa
 def test_missing_subset_is_an_error(in_tmp: Path) -> None:
     root = make_librispeech(in_tmp / "LibriSpeech", ("train-clean-100", "dev-clean"), seconds=0.1)
     with pytest.raises(DatasetMissing, match=r"test-clean/<speaker>.*346 MB.*--data\.root"):
-        _ = LibriSpeech(str(root)).tracks
+        _ = LibriSpeech(root=str(root)).tracks

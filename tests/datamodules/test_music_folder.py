@@ -7,7 +7,7 @@ import soundfile
 
 from datamodules import MusicFolder
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from datamodules.tracks import path_share
+from datamodules.splits.track_roles import path_share
 from tests.replicas.fma import make_music
 
 NAMES = [
@@ -32,7 +32,7 @@ def _trained(data: MusicFolder) -> set[str]:
 
 
 def test_folders_of_any_depth_are_read(root: Path) -> None:
-    data = MusicFolder(str(root))
+    data = MusicFolder(root=str(root))
     assert data.track_names == sorted(NAMES)
     assert data.data_name == "my music"
     assert all(track.is_indexed for track in data.tracks)
@@ -41,12 +41,12 @@ def test_folders_of_any_depth_are_read(root: Path) -> None:
 
 
 def test_a_track_stays_on_its_side_when_others_come(root: Path) -> None:
-    before = _trained(MusicFolder(str(root)))
+    before = _trained(MusicFolder(root=str(root)))
     for number in range(20):
         soundfile.write(root / f"{number}.wav", make_music(0.1, 16_000, number), 16_000)
-    after = _trained(MusicFolder(str(root)))
+    after = _trained(MusicFolder(root=str(root)))
     assert before == after & set(NAMES)
-    assert after < _trained(MusicFolder(str(root), train_share=0.9))
+    assert after < _trained(MusicFolder(root=str(root), train_share=0.9))
 
 
 def test_hash_is_even() -> None:
@@ -58,7 +58,7 @@ def test_hash_is_even() -> None:
 def test_split_file_decides_and_leaves_out(root: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.csv"
     split.write_text(f"filename,split\n{NAMES[3]},train\n{NAMES[0]},test\n", encoding="utf-8")
-    data = MusicFolder(str(root), str(split))
+    data = MusicFolder(root=str(root), split_file=str(split))
     assert data.track_names == sorted([NAMES[0], NAMES[3]])
     assert _trained(data) == {NAMES[3]}
 
@@ -68,15 +68,15 @@ def test_split_file_must_be_unambiguous(root: Path, tmp_path: Path, line: str) -
     split = tmp_path / "split.csv"
     split.write_text(f"filename,split\n{NAMES[0]},test\n{line}\n", encoding="utf-8")
     with pytest.raises(DatasetLayoutError, match="line 3"):
-        _ = MusicFolder(str(root), str(split)).tracks
+        _ = MusicFolder(root=str(root), split_file=str(split)).tracks
 
 
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetMissing, match=r"nowhere.*--data\.root"):
-        _ = MusicFolder(str(tmp_path / "nowhere")).tracks
+        _ = MusicFolder(root=str(tmp_path / "nowhere")).tracks
     split = tmp_path / "split.csv"
     split.write_text("filename,split\ngone.mp3,train\n", encoding="utf-8")
     with pytest.raises(DatasetMissing, match=r"1 files.*gone\.mp3"):
-        _ = MusicFolder(str(root), str(split)).tracks
+        _ = MusicFolder(root=str(root), split_file=str(split)).tracks
     with pytest.raises(SplitError, match="train_share"):
-        MusicFolder(str(root), train_share=1.0)
+        MusicFolder(root=str(root), train_share=1.0)

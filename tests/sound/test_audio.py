@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.errors import AudioFileError
 from sound.audio import read_clip
+from sound.errors import AudioFileError
 
 RATE_HZ = 16_000
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.caches.pcm_store import open_or_make_store
-from datamodules.errors import AudioFileError
+from sound.errors import AudioFileError
 from sound.streamed_audio import StreamedAudio
 from tests.replicas.fma import make_music
 

@@ -19,7 +19,7 @@ from experiments.grids.grid import run_grid
 from experiments.papers.curves import save_figure
 from experiments.papers.fan2020.runs import GIVEN, METHODS, PairStudy
 from retrieval.metrics import LevelScores, compare_paired, holm_adjust, label_levels, score_levels
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 _SHOWN_CUTOFFS = (1, 10, 100)
 _STAGE_KEYS = ("8@1", "8@10", "8@100", "7@10", "7@100")

@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.search_measures import SearchMeasurement
 from experiments.papers.curves import save_figure
 from experiments.papers.jati2020.search_complexity import ComplexityMeasurement
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 _HEADINGS = {
     "num_items": "items",

@@ -50,7 +50,7 @@ from experiments.papers.pedersen2024.tables import (
 )
 from experiments.papers.published_values import read_study
 from retrieval.metrics import NeighbourScores
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 Curves = dict[str, dict[int, dict[str, dict[int, float]]]]
 

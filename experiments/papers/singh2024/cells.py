@@ -24,7 +24,7 @@ from experiments.papers.singh2024.search import (
 )
 from experiments.papers.singh2024.settings import EXACT, WIDTHS, FlowStudy
 from retrieval.index import HashTable
-from storage.atomic_file import write_text
+from storage.atomic import write_json
 
 # Raise it when a change of the code changes what is measured.
 FORMAT_VERSION = 1
@@ -87,7 +87,7 @@ class Kept:
         """
         path = self.folder / f"{name}-{describe_key(FORMAT_VERSION, *parts)}.json"
         if not path.is_file():
-            write_text(path, json.dumps(compute()))
+            write_json(path, compute())
         return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -9,7 +9,6 @@ segments.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +19,13 @@ import torch
 from torch import Tensor
 
 from datamodules import FingerprintDataModule
-from datamodules.batches.fingerprint_rows import fingerprint_items, fingerprint_pairs, write_parts
+from datamodules.batches.fingerprint_rows import fingerprint_items, fingerprint_pairs, write_part
 from experiments.command.configs import find_config, read_config
 from experiments.command.parser import make_datamodule
 from experiments.papers.singh2024.settings import FlowStudy
 from lightning_modules import FrozenFingerprinter
 from lightning_modules.device import find_device
+from storage.atomic import writing_folder
 
 Columns = Mapping[str, np.ndarray]
 _TUNING = ("--data.queries.kinds=[noise]", "--data.queries.snr_db=[10.0]")
@@ -155,12 +155,8 @@ class Fingerprints:
     def _part(self, name: str, make: Callable[[], tuple[int, Iterator[dict[str, np.ndarray]]]]) -> Columns:
         folder = self._folder / name
         if not folder.is_dir():
-            partial = self._folder / f"{name}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            num_batches, batches = make()
-            write_parts(partial, [(name, num_batches, batches)])
-            (partial / name).replace(folder)
-            partial.rmdir()
+            with writing_folder(folder) as partial:
+                write_part(partial, name, *make())
         return {path.stem: np.load(path, mmap_mode="c", allow_pickle=False) for path in folder.glob("*.npy")}
 
 

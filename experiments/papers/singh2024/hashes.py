@@ -13,7 +13,6 @@ from torch import Tensor
 from experiments.papers.singh2024.fingerprints import Fingerprints
 from experiments.papers.singh2024.settings import LEARNED_CONFIGS
 from experiments.papers.singh2024.training import load_hash, train_hash
-from lightning_modules.frontends.pretrained.release import weights_checksum
 from retrieval.codes import (
     BucketHash,
     Coder,
@@ -27,6 +26,7 @@ from retrieval.codes import (
     save_coder,
 )
 from retrieval.index import BudgetProbing, FloatRows, HashFunction, HashTable, Probes, WidthProbing, probe_buckets
+from storage.manifest import hash_file
 
 # Vectors that hashes are fitted on, at most, and that are hashed at once.
 _FITTED_VECTORS = 100_000
@@ -159,7 +159,7 @@ class HashMaker:
 
 def _load(name: str, checkpoint: Path) -> StudyHash:
     loaded = load_hash(checkpoint)
-    return StudyHash(name, loaded.num_bits, f"{name}-{weights_checksum(checkpoint)[:12]}", loaded.hash_function)
+    return StudyHash(name, loaded.num_bits, f"{name}-{hash_file(checkpoint)[:12]}", loaded.hash_function)
 
 
 def describe_key(*parts: object) -> str:

@@ -7,7 +7,7 @@ from experiments.papers.curves import save_figure
 from experiments.papers.singh2024.figures import make_figures
 from experiments.papers.singh2024.study import FlowStudyResult
 from experiments.papers.singh2024.tables import left_out, make_tables
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 
 def report_flow_study(result: FlowStudyResult, folder: Path) -> tuple[list[StudyTable], list[Path]]:

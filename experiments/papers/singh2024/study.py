@@ -28,7 +28,7 @@ from experiments.papers.singh2024.settings import ENCODERS, Checkpoints, FlowStu
 from experiments.papers.singh2024.toy_densities import Toy
 from experiments.papers.singh2024.training import pooled_encoder, train_encoder
 from lightning_modules import FrozenFingerprinter
-from storage.atomic_file import write_file
+from storage.atomic import write_arrays
 
 Measured = Balance | Closeness | Marginals | WidthResult
 TUNED_CONDITION = "noise 10 dB"
@@ -209,12 +209,7 @@ def _toys(study: FlowStudy, folder: Path) -> dict[Toy, tuple[np.ndarray, np.ndar
         path = folder / "cells" / f"toy-{name}-{study.toy_steps}.npz"
         if not path.is_file():
             points, becomes = (each.numpy() for each in train_toy(name, study.toy_steps))
-
-            def save(temporary: Path, points: np.ndarray = points, becomes: np.ndarray = becomes) -> None:
-                with temporary.open("wb") as file:
-                    np.savez(file, points=points, becomes=becomes)
-
-            write_file(path, save)
+            write_arrays(path, {"points": points, "becomes": becomes})
         with np.load(path, allow_pickle=False) as arrays:
             found[name] = (arrays["points"], arrays["becomes"])
     return found

@@ -18,7 +18,7 @@ from experiments.papers.singh2024.fingerprints import Encoder, Fingerprints
 from experiments.papers.singh2024.settings import ENCODERS, LEARNED_CONFIGS, FlowStudy
 from lightning_modules import HashModule
 from search_tool.models import SearchError, load_flow_hash, read_checkpoint, read_run_config, record_of
-from storage.atomic_file import write_text
+from storage.atomic import write_text
 
 _QUIET = (
     "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",

@@ -10,6 +10,7 @@ from lightning_modules.frontends.pretrained.release import (
     convert_weights,
     verify_checksum,
 )
+from storage.errors import StorageError
 
 _MODULES = (yamnet, vggish, vggish_post_processor, tlweak)
 _RELEASES = {module.RELEASE.converter: module.RELEASE for module in _MODULES}
@@ -37,7 +38,7 @@ def main() -> None:
         if arguments.sha256:
             verify_checksum(arguments.source, arguments.sha256, release.name)
         convert_weights(release, arguments.source, arguments.destination or release.default_path)
-    except WeightsError as error:
+    except (StorageError, WeightsError) as error:
         raise SystemExit(str(error)) from error
 
 

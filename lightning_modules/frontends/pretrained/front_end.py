@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lightning_modules.frontends.base import FrontEnd
-from lightning_modules.frontends.pretrained.release import Release, find_weights, read_weights, weights_checksum
+from lightning_modules.frontends.pretrained.release import Release, find_weights, read_weights
+from storage.manifest import hash_file
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -57,7 +58,7 @@ class PretrainedFrontEnd(FrontEnd):
 
     def weights_sha256(self) -> str:
         """Return the checksum of the weight file, for `settings`."""
-        return weights_checksum(find_weights(self._release, self.weights))
+        return hash_file(find_weights(self._release, self.weights))
 
 
 def unloaded(network_class: Callable[[], NetworkT]) -> NetworkT:

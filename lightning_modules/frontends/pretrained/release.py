@@ -4,8 +4,6 @@ A network's own file describes its release and reads the release's formats; sear
 shapes and checksums, and writing safetensors happen here. Pickles are read as tensors only.
 """
 
-import functools
-import hashlib
 import logging
 import os
 import pickle
@@ -18,8 +16,13 @@ from urllib.parse import urlparse
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from storage.atomic import write_file
+from storage.errors import NotFetched
+from storage.fetch import download
+from storage.manifest import hash_file
 
 _logger = logging.getLogger(__name__)
 
@@ -106,18 +109,13 @@ def find_weights(release: Release, path: str | None) -> Path:
     return release.default_path
 
 
-def weights_checksum(path: Path) -> str:
-    """Return the SHA-256 of a weight file."""
-    return _checksum(path, path.stat().st_mtime_ns)
-
-
 def verify_checksum(path: Path, sha256: str, name: str) -> None:
     """Compare a file's SHA-256 with the one expected; case is ignored.
 
     Raises:
         WeightsMismatch: If they differ.
     """
-    found = weights_checksum(path)
+    found = hash_file(path)
     if found != sha256.lower():
         raise WeightsMismatch(
             f"Expected {name} with SHA-256 {sha256.lower()} in {path}, found {found} ({path.stat().st_size} bytes). "
@@ -152,17 +150,13 @@ def convert_weights(release: Release, source: Path, destination: Path) -> None:
 
     Raises:
         WeightsMismatch: If the source is not the release, or the destination is not called `.safetensors`.
+        FileNotWritten: If the disk is full.
     """
     if destination.suffix != ".safetensors":
         raise WeightsMismatch(f"Expected a destination that ends in .safetensors, found {destination}. Rename it.")
     state = read_weights(release, source)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
-        partial.replace(destination)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = save({name: tensor.contiguous() for name, tensor in state.items()})
+    write_file(destination, lambda file: file.write(content))
 
 
 def load_torch_file(path: Path, safe_globals: Iterable[SafeGlobal] = ()) -> dict[str, object]:
@@ -215,10 +209,9 @@ def _fetch(release: Release) -> None:
         )
     _logger.warning("Fetching %s's weights to %s: %s", release.name, release.default_path.resolve(), release.where)
     file = release.default_path.with_name(PurePosixPath(urlparse(release.url).path).name)
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(release.url, str(file))
-    except OSError as error:
+        download(release.url, file)
+    except NotFetched as error:
         raise WeightsMissing(
             f"{release.name}'s weights are missing and {release.url} can't be reached ({error}). Get {release.where}. "
             f"{naming} `--config demo.yaml` needs neither weights nor a corpus."
@@ -228,12 +221,6 @@ def _fetch(release: Release) -> None:
         convert_weights(release, file, release.default_path)
     finally:
         file.unlink()
-
-
-@functools.cache
-def _checksum(path: Path, _modified_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_shapes(release: Release, state: Mapping[str, Tensor], path: Path) -> None:

@@ -37,10 +37,10 @@ from lightning_modules.frontends.pretrained.release import (
     read_weights,
     shapes_of,
     tensors_only,
-    weights_checksum,
 )
 from lightning_modules.frontends.pretrained.vggish_post_processor import RELEASE as PCA_RELEASE
 from lightning_modules.frontends.pretrained.vggish_post_processor import Rounding, VggIshPostProcessor, check_rounding
+from storage.manifest import hash_file
 
 _LOG_OFFSET = 1e-2
 # Output channels of the 3x3 convolutions between one 2x2 maximum and the next.
@@ -133,7 +133,7 @@ class VggIsh(PretrainedFrontEnd):
         """Return the options that change the output, weights by their checksum."""
         whitening = None
         if self.post_process is not None:
-            whitening = weights_checksum(find_weights(PCA_RELEASE, self.pca_weights))
+            whitening = hash_file(find_weights(PCA_RELEASE, self.pca_weights))
         return {
             "front_end": "vggish",
             "revision": 1,

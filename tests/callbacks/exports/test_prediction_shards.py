@@ -67,7 +67,7 @@ def test_a_shard_of_other_files_or_batches_is_dropped(made_from: dict[str, objec
 
 
 def test_what_a_killed_process_left_half_written_is_no_shard(tmp_path: Path) -> None:
-    partial = shard_place(tmp_path, 0, 2).with_name("0000-of-0002.partial")
+    partial = shard_place(tmp_path, 0, 2).with_name(".0000-of-0002.new-1")
     partial.mkdir(parents=True)
     (partial / "embedding.npy").write_bytes(b"half")
     assert make(tmp_path).put_aside() is None

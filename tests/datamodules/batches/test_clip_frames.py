@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.batches.clip_frames import ClipFrames, own_frames
-from datamodules.errors import CacheError
+from sound.errors import AudioFileError
 
 # Clips of 2, 5, 0 and 1 frames; frame f is [f, 10 f].
 OFFSETS = np.array([0, 2, 7, 7, 8])
@@ -39,7 +39,7 @@ def test_no_clip_is_an_empty_batch() -> None:
 
 
 def test_clip_without_frames_is_refused() -> None:
-    with pytest.raises(CacheError, match=r"at least one frame .* clip 2 has none"):
+    with pytest.raises(AudioFileError, match=r"at least one frame .* clip 2 has none"):
         ClipFrames(FRAMES, OFFSETS, 3)[np.array([0, 2])]
 
 

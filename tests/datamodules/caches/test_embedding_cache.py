@@ -17,7 +17,8 @@ import torch
 
 from datamodules.caches import embedding_cache
 from datamodules.caches.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
-from datamodules.errors import AudioFileError, CacheError
+from sound.errors import AudioFileError
+from storage.errors import FileDamaged
 from tests.datamodules.counting_front_end import FRAME_SAMPLES, CountingFrontEnd
 
 RATE_HZ = 16_000
@@ -158,7 +159,7 @@ def test_damaged_cache_says_what_to_delete(
     file.unlink()
     if kept_share is not None:
         file.write_bytes(content[: int(kept_share * len(content))])
-    with pytest.raises(CacheError, match="Delete the folder") as caught:
+    with pytest.raises(FileDamaged, match="Delete the folder") as caught:
         _open(tmp_path / "cache", paths, CountingFrontEnd())
     assert str(file.parent) in str(caught.value)
 
@@ -169,7 +170,7 @@ def test_arrays_that_disagree_are_refused(tmp_path: Path, paths: list[Path], nam
     described = file.with_name("cache.json")
     described.write_text(json.dumps(json.loads(described.read_text()) | {"files": {}}))  # as of before checksums
     np.save(file, np.load(file)[:-1])
-    with pytest.raises(CacheError, match=r"found arrays that disagree \("):
+    with pytest.raises(FileDamaged, match=r"found arrays that disagree \("):
         _open(tmp_path / "cache", paths, CountingFrontEnd())
 
 

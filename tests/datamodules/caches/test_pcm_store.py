@@ -11,7 +11,8 @@ import soundfile
 
 from datamodules.caches import pcm_store
 from datamodules.caches.pcm_store import PcmStore, open_or_make_store
-from datamodules.errors import AudioFileError, CacheError
+from sound.errors import AudioFileError
+from storage.errors import FileDamaged, FileNotWritten
 
 RATE_HZ = 16_000
 
@@ -73,7 +74,7 @@ def test_size_is_told_before_it_is_written(
 ) -> None:
     soundfile.write(paths[1], np.tile(_samples(1), 3_000), RATE_HZ)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000}))
-    with pytest.raises(CacheError, match=r"cache_dir.*cache false"):
+    with pytest.raises(FileNotWritten, match=r"cache_dir.*cache false"):
         open_or_make_store(tmp_path, "corpus", paths, RATE_HZ)
     assert "3 tracks, once, to about 0.02 GB" in caplog.text
     assert not list(tmp_path.rglob("samples.i16"))
@@ -86,12 +87,12 @@ def test_a_killed_run_goes_on(paths: list[Path], tmp_path: Path, monkeypatch: py
     decoded: list[str] = []
     decode = pcm_store._decode
 
-    def stop_at_the_third(path: Path, sample_rate_hz: int) -> np.ndarray | AudioFileError:
+    def stop_at_the_third(path: Path, sample_rate_hz: int) -> np.ndarray:
         if path.name == "2.wav":
             raise KeyboardInterrupt
         return decode(path, sample_rate_hz)
 
-    def count(path: Path, sample_rate_hz: int) -> np.ndarray | AudioFileError:
+    def count(path: Path, sample_rate_hz: int) -> np.ndarray:
         decoded.append(path.name)
         return decode(path, sample_rate_hz)
 
@@ -120,7 +121,7 @@ def test_a_damaged_store_is_detected(paths: list[Path], tmp_path: Path, damage: 
     store = open_or_make_store(tmp_path, "corpus", paths, RATE_HZ, "skip")
     file = store.folder / damage
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(CacheError, match="Delete the folder"):
+    with pytest.raises(FileDamaged, match="Delete the folder"):
         open_or_make_store(tmp_path, "corpus", paths, RATE_HZ, "skip")
 
 

@@ -50,10 +50,12 @@ def _corpus(
 ) -> EmbeddingDataModule:
     given = {"cache_dir": str(cache), "labels_per_class": 2, **options}
     if kind == "folder":
-        return AudioFolder(str(corpora / kind), frontend, **given)  # type: ignore[arg-type]
+        return AudioFolder(root=str(corpora / kind), frontend=frontend, **given)  # type: ignore[arg-type]
     if kind == "rendered":
-        return RenderedEvents(frontend, str(corpora / kind), clips_per_class=10, **given)  # type: ignore[arg-type]
-    return {"esc50": Esc50, "fsd": FsdKaggle2018}[kind](frontend, str(corpora / kind), **given)  # type: ignore[arg-type]
+        return RenderedEvents(frontend=frontend, root=str(corpora / kind), clips_per_class=10, **given)  # type: ignore[arg-type]
+    if kind == "esc50":
+        return Esc50(frontend=frontend, root=str(corpora / kind), **given)  # type: ignore[arg-type]
+    return FsdKaggle2018(frontend=frontend, root=str(corpora / kind), **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["esc50", "fsd", "folder", "rendered"])
@@ -82,7 +84,7 @@ def test_audio_is_never_opened(tmp_path: Path) -> None:
     for path in (root / "audio").iterdir():
         path.write_bytes(b"")
     names = sorted(f"audio/{path.name}" for path in (root / "audio").iterdir())
-    data = Esc50(_write(tmp_path, _random(len(names)), names), str(root), labels_per_class=2)
+    data = Esc50(frontend=_write(tmp_path, _random(len(names)), names), root=str(root), labels_per_class=2)
     data.prepare_data()
     data.setup()
     assert len(data.roles.query) + len(data.roles.database) == len(names)

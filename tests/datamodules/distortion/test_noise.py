@@ -9,8 +9,9 @@ import soundfile
 
 from datamodules.caches.pcm_store import open_or_make_store
 from datamodules.distortion.noise import ROOT_VARIABLE, NoiseOptions, NoisePool, find_noise
-from datamodules.errors import AudioFileError, DatasetMissing, SplitError
+from datamodules.errors import DatasetMissing, SplitError
 from datamodules.splits.segments import is_silent
+from sound.errors import AudioFileError
 from tests.replicas.musan import make_musan
 
 RATE_HZ = 16_000

@@ -9,7 +9,9 @@ import soundfile
 
 from datamodules.distortion.rooms import ROOT_VARIABLE, RoomOptions, align_response, open_rooms, read_response
 from datamodules.distortion.simulated_rooms import measure_t60, open_or_simulate
-from datamodules.errors import AudioFileError, CacheError, DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from sound.errors import AudioFileError
+from storage.errors import FileDamaged
 from tests.replicas.air import LEFT_OUT, TEST, TRAIN, make_air
 
 RATE_HZ = 16_000
@@ -160,5 +162,5 @@ def test_a_damaged_cache_is_detected(tmp_path: Path) -> None:
     open_or_simulate(tmp_path, 1, 0, (0.2, 0.2), (), RATE_HZ, 0)
     (path,) = tmp_path.glob("*.npz")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(CacheError, match="Delete the file"):
+    with pytest.raises(FileDamaged, match="Delete the file"):
         open_or_simulate(tmp_path, 1, 0, (0.2, 0.2), (), RATE_HZ, 0)

@@ -77,4 +77,4 @@ def test_without_labels_there_is_nothing_to_hold_out() -> None:
     with pytest.raises(SplitError, match="Expected labelled items"):
         hold_out_fold(items, Roles(NONE, roles.query, roles.database, NONE, NONE), LabelledFold(1, 2), seed=0)
     with pytest.raises(SplitError, match="labelled_fold holds out labelled items"):
-        Esc50(CountingFrontEnd(), train_on="database", labelled_fold=LabelledFold(1, 2))
+        Esc50(frontend=CountingFrontEnd(), train_on="database", labelled_fold=LabelledFold(1, 2))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from datamodules.errors import AudioFileError
 from datamodules.splits.segments import SILENCE_RMS, is_silent, make_grid, read_audible, read_segments
+from sound.errors import AudioFileError
 
 LENGTHS = np.array([1_000, 99, 350, 0, 100, 119])
 

@@ -18,7 +18,7 @@ from experiments.command.cli import RunConfig
 from experiments.command.configs import find_config, read_config
 from lightning_modules.checkpoints import CheckpointError, read_checkpoint
 from lightning_modules.trusted_classes import UntrustedClass
-from storage.atomic_file import FileNotWritten
+from storage.errors import FileNotWritten
 from tests.faults import cut, limited_file_size, names, small_disk
 from tests.lightning_modules.test_checkpoints import Hostile
 

@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from retrieval.codes import CoderFileError, PcaSignHash, StraightThroughProductQuantizer, load_coder, save_coder
+from storage.errors import FileNotWritten
+from tests.faults import limited_file_size
 from tests.retrieval.codes.makers import CODERS, draw, fitted, make
 
 each_coder = pytest.mark.parametrize("name", CODERS)
@@ -82,15 +84,9 @@ def test_writing_again_replaces(written: Path) -> None:
     assert [entry.name for entry in written.parent.iterdir()] == [written.name]
 
 
-def test_a_write_that_fails_leaves_what_was_there(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill_the_disk(path: Path, content: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
-        raise OSError("No space left on device")
-
+def test_a_write_that_fails_leaves_what_was_there(written: Path) -> None:
     before = written.read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with limited_file_size(100), pytest.raises(FileNotWritten, match="too large; the earlier one is as it was"):
         save_coder(fitted("itq"), written)
     assert written.read_bytes() == before
     assert [entry.name for entry in written.parent.iterdir()] == [written.name]

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, IndexFileError, NoMatch, files
-from retrieval.index.files import IndexNotWritten
+from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, IndexFileError, NoMatch
+from storage import manifest
+from storage.errors import FileDamaged, FileNotWritten, StorageError
 from tests.faults import cut, flip_byte, limited_file_size, names, small_disk
 from tests.retrieval.index.makers import DIM, bit_hash, draw
 from tests.retrieval.index.test_fingerprint_index import contents, create, tracks
@@ -45,9 +46,9 @@ def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: Callable[[],
     before = ranking(index)
     sizes = sorted({path.stat().st_size for path in (tmp_path / "index").iterdir()})
     for num_bytes in (sizes[-1] - 1, sizes[0] - 1, 10):
-        with limited_file_size(num_bytes), pytest.raises(IndexNotWritten, match="expected to write it whole") as caught:
+        with limited_file_size(num_bytes), pytest.raises(FileNotWritten, match="expected to write it whole") as caught:
             index.save(tmp_path / "index")
-        assert "What was there before is as it was" in str(caught.value)
+        assert "the earlier one is as it was" in str(caught.value)
         assert [path.name for path in tmp_path.iterdir()] == ["index"]
         assert torch.equal(ranking(Index.load(tmp_path / "index")), before)
     index.remove(before[0, :1])
@@ -64,14 +65,14 @@ def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: Calla
         content = path.read_bytes()
         for num_bytes in (1, len(content) // 2, len(content)):
             cut(path, num_bytes)
-            with pytest.raises(IndexFileError, match=r"expected .* found"):
+            with pytest.raises(StorageError, match=r"expected .* found"):
                 Index.load(folder)
             path.write_bytes(content)
         if path.name == "index.json":  # has no checksum of its own
             continue
         for position in np.linspace(0, len(content) - 1, 20).astype(int).tolist():
             flip_byte(path, position)
-            with pytest.raises(IndexFileError, match="expected checksum"):
+            with pytest.raises(FileDamaged, match="expected checksum"):
                 Index.load(folder)
             num_noticed += 1
             path.write_bytes(content)
@@ -82,7 +83,7 @@ def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: Calla
 def test_of_large_files_only_the_size_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact().save(tmp_path / "index")
     flip_byte(tmp_path / "index" / "index.faiss", -1)
-    monkeypatch.setattr(files, "_CHECKED_BYTES", 1000)
+    monkeypatch.setattr(manifest, "_CHECKED_BYTES", 1000)
     assert len(Index.load(tmp_path / "index")) == NUM_ITEMS
 
 
@@ -131,7 +132,7 @@ def test_a_full_disk_leaves_a_fingerprint_index_as_it_was(tmp_path: Path, change
     largest = max(path.stat().st_size for path in (tmp_path / "other").rglob("*"))
     largest = {"compact": 500, "calibrate": 5000}.get(change, largest)
     for num_bytes in (largest - 1, largest // 2, 60):
-        with limited_file_size(num_bytes), pytest.raises(IndexNotWritten, match="expected to write it whole"):
+        with limited_file_size(num_bytes), pytest.raises(FileNotWritten, match="expected to write it whole"):
             changes[change]()
         assert names(tmp_path / "index") == files_before
         assert contents(index) == contents(FingerprintIndex.open(tmp_path / "index", bit_hash())) == before
@@ -144,7 +145,7 @@ def test_a_disk_that_is_really_full_takes_nothing_half(tmp_path: Path) -> None:
         index = create(disk / "index")
         index.add(tracks(0, 8))
         before, files_before = contents(index), names(disk)
-        with pytest.raises(IndexNotWritten, match="No space left on device"):
+        with pytest.raises(FileNotWritten, match="No space left on device"):
             index.add([("long", torch.nn.functional.normalize(draw(20_000, DIM), dim=1))])
         assert names(disk) == files_before
         assert contents(FingerprintIndex.open(disk / "index", bit_hash())) == before
@@ -154,7 +155,7 @@ def test_a_disk_that_is_really_full_takes_nothing_half(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("storage", ["float32", "product"])
 def test_an_index_that_cannot_be_begun_leaves_no_folder(tmp_path: Path, storage: str) -> None:
-    with limited_file_size(100), pytest.raises(IndexNotWritten, match="expected to write it whole"):
+    with limited_file_size(100), pytest.raises(FileNotWritten, match="expected to write it whole"):
         create(tmp_path / "index", storage)
     assert not (tmp_path / "index").exists()
     assert len(create(tmp_path / "index", storage)) == 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, IndexFileError, InvertedIndex
+from storage.errors import StorageError
 from tests.retrieval.index.makers import DIM, MakeIndex, contract, draw, filled
 
 
@@ -32,7 +33,7 @@ def test_every_damaged_file_is_noticed(make: MakeIndex, tmp_path: Path, how: str
     for name in names:
         index.save(tmp_path / name)
         damage(tmp_path / name / name, how)
-        with pytest.raises(IndexFileError, match=r"expected .* found"):
+        with pytest.raises(StorageError, match=r"expected .* found"):
             Index.load(tmp_path / name)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from retrieval.codes import RandomHyperplaneHash
 from retrieval.index import BudgetProbing, FingerprintIndex, FingerprintSettings, IndexFileError, NoMatch
 from retrieval.index import fingerprint_index as fingerprint_index_module
+from storage.errors import FileDamaged, StorageError
 from tests.retrieval.index.makers import DIM, bit_hash, draw, product_quantizer
 
 EVERY_CODE = BudgetProbing(1 << 12)
@@ -164,7 +165,7 @@ def test_damage_is_noticed(tmp_path: Path, storage: str, how: str) -> None:
             path.write_bytes(content[: len(content) // 2])
         else:
             path.write_bytes(content[:-2] + bytes([content[-2] ^ 64]) + content[-1:])
-        with pytest.raises(IndexFileError, match=r"expected .* found"):
+        with pytest.raises(StorageError, match=r"expected .* found"):
             FingerprintIndex.open(tmp_path / "index", bit_hash()).verify()
         path.write_bytes(content)
     FingerprintIndex.open(tmp_path / "index", bit_hash()).verify()
@@ -176,7 +177,7 @@ def test_opening_reads_no_vectors(tmp_path: Path) -> None:
     index.add(tracks(0, 9))
     path = tmp_path / "index" / "shards" / "000001" / "vectors.bin"
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(IndexFileError, match="expected checksum"):
+    with pytest.raises(FileDamaged, match="expected checksum"):
         FingerprintIndex.open(tmp_path / "index", bit_hash()).verify()
 
 

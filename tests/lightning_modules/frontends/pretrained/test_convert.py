@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_modules.frontends.pretrained import convert
-from lightning_modules.frontends.pretrained.release import weights_checksum
+from storage.manifest import hash_file
 from tests.lightning_modules.frontends.pretrained.test_release import TOY
 
 
@@ -23,7 +23,7 @@ def test_it_knows_every_release() -> None:
 
 
 def test_the_command_line_converts(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["convert", "toy", "toy.pth", "--sha256", weights_checksum(toy_file)])
+    monkeypatch.setattr(sys, "argv", ["convert", "toy", "toy.pth", "--sha256", hash_file(toy_file)])
     convert.main()
     assert Path("checkpoints/toy.safetensors").is_file()
 

@@ -21,8 +21,8 @@ from lightning_modules.frontends.pretrained.release import (
     shapes_of,
     tensors_only,
     verify_checksum,
-    weights_checksum,
 )
+from storage.manifest import hash_file
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 TOY = Release(
@@ -66,7 +66,7 @@ def test_leaving_the_path_out_is_advised_only_where_it_helps(toy_file: Path, sha
 
 
 def test_a_release_is_fetched_verified_and_converted(toy_file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    release = replace(TOY, url=toy_file.as_uri(), sha256=weights_checksum(toy_file).upper())
+    release = replace(TOY, url=toy_file.as_uri(), sha256=hash_file(toy_file).upper())
     assert find_weights(release, None) == Path("checkpoints/toy.safetensors")
     assert [path.name for path in Path("checkpoints").iterdir()] == ["toy.safetensors"]
     # said before it was fetched: where from, size, licence
@@ -75,7 +75,7 @@ def test_a_release_is_fetched_verified_and_converted(toy_file: Path, caplog: pyt
 
 def test_another_file_at_the_address_is_refused(toy_file: Path) -> None:
     release = replace(TOY, url=toy_file.as_uri(), sha256=EMPTY_SHA256)
-    with pytest.raises(WeightsMismatch, match=f"with SHA-256 {EMPTY_SHA256} .* found {weights_checksum(toy_file)}"):
+    with pytest.raises(WeightsMismatch, match=f"with SHA-256 {EMPTY_SHA256} .* found {hash_file(toy_file)}"):
         find_weights(release, None)
     assert list(Path("checkpoints").iterdir()) == []
 

@@ -18,9 +18,9 @@ from lightning_modules.frontends.pretrained.release import (
     convert_weights,
     find_weights,
     read_weights,
-    weights_checksum,
 )
 from lightning_modules.frontends.pretrained.yamnet import RELEASE, YamNetNetwork, pad_to_whole_patches
+from storage.manifest import hash_file
 from tests.conftest import SHARED
 
 TFLITE = SHARED / "weights" / "yamnet.tflite"
@@ -243,7 +243,7 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_keras_release_is_fetched_verified_and_converted(in_tmp: Path) -> None:
     write_keras_release(in_tmp / "release.h5")
-    release = replace(RELEASE, url=(in_tmp / "release.h5").as_uri(), sha256=weights_checksum(in_tmp / "release.h5"))
+    release = replace(RELEASE, url=(in_tmp / "release.h5").as_uri(), sha256=hash_file(in_tmp / "release.h5"))
     assert find_weights(release, None) == Path("checkpoints/yamnet.safetensors")
     assert [path.name for path in Path("checkpoints").iterdir()] == ["yamnet.safetensors"]
 

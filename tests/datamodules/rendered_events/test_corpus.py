@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import RenderedEvents, rendered_events
-from datamodules.errors import DatasetMissing, SplitError
+from datamodules import RenderedEvents
+from datamodules.errors import SplitError
 from datamodules.esc50 import SUPERCLASSES
-from datamodules.event_synthesis import EVENTS, render_event
-from datamodules.rendered_events import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
+from datamodules.rendered_events import corpus
+from datamodules.rendered_events.corpus import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
+from datamodules.rendered_events.synthesis import EVENTS, render_event
+from storage.errors import FileNotWritten
 from tests.datamodules.counting_front_end import CountingFrontEnd
 from tests.faults import limited_file_size
 
@@ -21,8 +23,8 @@ CLIPS_PER_CLASS = 10
 
 def _data(root: Path, **options: object) -> RenderedEvents:
     return RenderedEvents(
-        CountingFrontEnd(),
-        str(root),
+        frontend=CountingFrontEnd(),
+        root=str(root),
         clips_per_class=CLIPS_PER_CLASS,
         cache_dir=str(root / "cache"),
         **options,  # type: ignore[arg-type]
@@ -40,12 +42,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> RenderedEvents:
 def test_two_renderings_are_equal_to_the_byte(data: RenderedEvents, tmp_path: Path) -> None:
     np.random.seed(99)  # the global generator must not matter
     render_corpus(tmp_path / "again", CLIPS_PER_CLASS, data.render_seed)
-    names = sorted(path.relative_to(data.root) for path in data.root.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(data.folder) for path in data.folder.rglob("*") if path.is_file())
     assert len(names) == len(EVENTS) * CLIPS_PER_CLASS + 1
     assert names == sorted(
         path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()
     )
-    assert all((data.root / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+    assert all((data.folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
 
 
 def test_superclasses_are_those_of_esc50(data: RenderedEvents) -> None:
@@ -73,7 +75,7 @@ def test_folds_are_balanced_and_hold_whole_recordings(data: RenderedEvents) -> N
 
 
 def test_names_say_what_the_table_says(data: RenderedEvents) -> None:
-    with (data.root / "meta" / "esc50.csv").open(newline="") as file:
+    with (data.folder / "meta" / "esc50.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         assert row["filename"] == f"{row['fold']}-{row['src_file']}-{row['take']}-{row['target']}.wav"
@@ -96,38 +98,38 @@ def test_clips_are_full_length_audible_and_all_different(data: RenderedEvents) -
 
 
 def test_another_seed_is_another_corpus_in_another_folder(data: RenderedEvents) -> None:
-    other = _data(data.root.parent, render_seed=1)
-    assert other.root != data.root
+    other = _data(data.folder.parent, render_seed=1)
+    assert other.folder != data.folder
     first, second = (render_event(EVENTS[0], SAMPLE_RATE_HZ, 1.0, (seed, 0, 0), 0) for seed in (0, 1))
     assert abs(first - second).max() > 0.01
 
 
 def test_rendered_once(data: RenderedEvents, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(rendered_events, "render_corpus")
-    again = _data(data.root.parent, labels_per_class=2)
+    monkeypatch.delattr(corpus, "render_corpus")
+    again = _data(data.folder.parent, labels_per_class=2)
     again.prepare_data()
     assert [item.name for item in again.items] == [item.name for item in data.items]
-    assert not list(data.root.parent.glob(".*partial"))
+    assert not list(data.folder.parent.glob(".*new-*"))
 
 
 def test_a_killed_rendering_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rendered_events, "render_event", fail)
+    monkeypatch.setattr(corpus, "render_event", fail)
     interrupted = _data(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         interrupted.prepare_data()
-    assert not interrupted.root.exists()
+    assert not interrupted.folder.exists()
 
 
 @pytest.mark.parametrize("clips_per_class", [0, 5, 15, -10])
 def test_unbalanced_count_is_refused(tmp_path: Path, clips_per_class: int) -> None:
     with pytest.raises(SplitError, match=f"multiple of 10 .* got {clips_per_class}"):
-        RenderedEvents(CountingFrontEnd(), str(tmp_path), clips_per_class=clips_per_class)
+        RenderedEvents(frontend=CountingFrontEnd(), root=str(tmp_path), clips_per_class=clips_per_class)
 
 
 def test_a_full_disk_leaves_no_half_corpus(tmp_path: Path) -> None:
-    with limited_file_size(100_000), pytest.raises(DatasetMissing, match="expected to render the corpus there, found"):
+    with limited_file_size(100_000), pytest.raises(FileNotWritten, match="corpus: expected to write it whole, found"):
         render_corpus(tmp_path / "corpus", 10, 0)
     assert list(tmp_path.iterdir()) == []

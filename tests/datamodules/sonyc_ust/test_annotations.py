@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.errors import DatasetLayoutError, DatasetMissing
-from datamodules.sonyc_annotations import Aggregation, Annotations, Level, read_annotations
+from datamodules.sonyc_ust.annotations import Aggregation, Annotations, Level, read_annotations
 from tests.replicas.sonyc_ust import COARSE, FINE, Vote, write_table
 
 # Votes on engine, machinery-impact and music; -1 is nothing said.

@@ -1,23 +1,8 @@
 """SONYC-UST: 10 s recordings of sensors in the streets of New York, tagged with 8 coarse and 23 fine categories.
 
 Cartwright et al., SONYC Urban Sound Tagging: a multilabel dataset from an urban acoustic sensor network (DCASE 2019
-workshop), and SONYC-UST-V2 (DCASE 2020 workshop). `sonyc_release.py` has the releases and where their clips lie,
-`sonyc_annotations.py` the table and how votes become labels.
-
-A batch is a dict of tensors:
-
-    feature       float32 [batch, feature]          mean over the frames of a clip
-                  float32 [batch, frame, feature]   its frames in order, where `frames_per_clip` is given; a shorter
-                                                    clip is padded with 0
-    num_frames    int64 [batch]                     frames that are the clip's own; 1 for means
-    label         int64 [batch, category]           1 where a category is present
-    soft_label    float32 [batch, category]         share of the volunteers that heard it; what was agreed on, if it was
-    item_index    int64 [batch]                     position in the corpus, the same whatever the split
-
-A batch to train on is of pairs: these are the fields of the first clips, `other_feature`, `other_num_frames` and so on
-those of the second.
-
-Past 300 lines because options are written out with their meaning.
+workshop), and SONYC-UST-V2 (DCASE 2020 workshop). `release.py` has the releases and where their clips lie,
+`annotations.py` the table and how votes become labels.
 """
 
 import logging
@@ -25,19 +10,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batches.pairs import PairDataset, Partners, draw_balanced_pairs, draw_uniform_pairs, list_pairs
-from datamodules.clips import ClipDataModule, OnBadAudio
-from datamodules.errors import DatasetMissing, SplitError
-from datamodules.sonyc_annotations import Aggregation, Annotations, Level, read_annotations
-from datamodules.sonyc_release import TABLE, Version, find_clips, find_release
+from datamodules.clips import ClipDataModule
+from datamodules.csv_table import find_named
+from datamodules.errors import SplitError
+from datamodules.sonyc_ust.annotations import Aggregation, Annotations, Level, read_annotations
+from datamodules.sonyc_ust.release import TABLE, Version, find_clips, find_release
 from datamodules.splits.roles import Roles, draw_share
-from sound.audio import AUDIO_SUFFIXES
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +53,7 @@ class SonycClip:
     soft_labels: tuple[float, ...]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SonycUst(ClipDataModule[SonycClip]):
     """Retrieve clips with the same categories; train on pairs of clips.
 
@@ -75,18 +61,15 @@ class SonycUst(ClipDataModule[SonycClip]):
     validation, the rest answers and is trained on; or, with `hold_out` off, the whole database is trained on.
 
     Args:
-        frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
         root: Folder of the release; None takes $EARMARK_SONYC_UST_ROOT, then `data/SONYC-UST`. A copy transcoded to
             another format serves.
         download: Whether to fetch v2, 13.3 GB, into the default folder when there is no corpus. v1 can't be fetched,
             because no checksum of it is on record.
         version: What `download` means; the corpus that is there is read whichever it is.
         level: Which categories are the labels.
-        aggregation: How votes become labels, see `sonyc_annotations.py`.
+        aggregation: How votes become labels, see `annotations.py`.
         query_split: Clips that ask. `validate` serves v1's first record, which has no test clips, and the paper that
             used it so (2,351 clips in the database, 443 to ask); test clips are then left out of all roles.
-        name: What to call numbers measured on this copy; None is `SONYC-UST`.
-        cache_dir: Folder of embedding caches.
         batch_size: Items a batch; pairs in training.
         pairs: `listed` trains on all pairs of section 4.2; `balanced` and `uniform` on new ones each epoch, the same on
             all processes and after resuming, balanced as to each category or as they come; that needs a trainer with
@@ -100,88 +83,59 @@ class SonycUst(ClipDataModule[SonycClip]):
         val_share: Share of the database that asks in validation.
         val_by: What is drawn for that, single clips or all clips of a sensor.
         val_seed: Seed of drawing them.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the database; padding stays 0.
-        center_clips: Whether each clip's own mean, over its frames and all features, is taken off first, so that its
-            level doesn't matter.
-        frames_per_clip: Frames served of each clip, its first ones, padded with 0; None serves the mean over all.
-        on_bad_audio: `raise` stops at a file that can't be embedded; `skip` lists it and leaves it out.
-        num_workers: Processes that fetch batches.
     """
 
     short_clips = "pad"
 
-    def __init__(
-        self,
-        frontend: nn.Module,
-        root: str | None = None,
-        download: bool = False,
-        version: Version = "v2",
-        level: Level = "coarse",
-        aggregation: Aggregation = "v2",
-        query_split: QuerySplit = "test",
-        name: str | None = None,
-        cache_dir: str = "cache",
-        batch_size: int = 128,
-        pairs: Pairing = "listed",
-        partners: Partners = "first",
-        partners_each: int = 30,
-        pairs_per_epoch: int = 25_600,
-        pair_seed: int = 0,
-        hold_out: bool = True,
-        val_share: float = 0.1,
-        val_by: ValBy = "clips",
-        val_seed: int = 0,
-        standardize: bool = False,
-        center_clips: bool = False,
-        frames_per_clip: int | None = None,
-        on_bad_audio: OnBadAudio = "raise",
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(
-            frontend, cache_dir, batch_size, standardize, center_clips, frames_per_clip, on_bad_audio, num_workers
-        )
-        if not 0 < val_share < 1:
-            raise SplitError(f"val_share must be between 0 and 1; got {val_share}. Try 0.1.")
-        if min(partners_each, pairs_per_epoch) < 1:
+    root: str | None = None
+    download: bool = False
+    version: Version = "v2"
+    level: Level = "coarse"
+    aggregation: Aggregation = "v2"
+    query_split: QuerySplit = "test"
+    batch_size: int = 128
+    pairs: Pairing = "listed"
+    partners: Partners = "first"
+    partners_each: int = 30
+    pairs_per_epoch: int = 25_600
+    pair_seed: int = 0
+    hold_out: bool = True
+    val_share: float = 0.1
+    val_by: ValBy = "clips"
+    val_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.val_share < 1:
+            raise SplitError(f"val_share must be between 0 and 1; got {self.val_share}. Try 0.1.")
+        if min(self.partners_each, self.pairs_per_epoch) < 1:
             raise SplitError(
-                f"partners_each and pairs_per_epoch must be at least 1; got {partners_each} and {pairs_per_epoch}. "
-                "Leave them out for 30 and 25600."
+                f"partners_each and pairs_per_epoch must be at least 1; got {self.partners_each} and "
+                f"{self.pairs_per_epoch}. Leave them out for 30 and 25600."
             )
-        for option, value, choices in (
-            ("version", version, Version), ("level", level, Level), ("aggregation", aggregation, Aggregation),
-            ("query_split", query_split, QuerySplit), ("pairs", pairs, Pairing), ("partners", partners, Partners),
-            ("val_by", val_by, ValBy),
-        ):  # fmt: skip
-            if value not in get_args(choices):
-                raise SplitError(
-                    f"{option} must be {' or '.join(get_args(choices))}; got {value!r}. Set --data.{option} to one."
-                )
-        given = root or os.environ.get(ROOT_VARIABLE)
-        self.root = Path(given or "data/SONYC-UST")
-        self.download = download and given is None
-        self.version: Version = version
-        self.level: Level = level
-        self.aggregation: Aggregation = aggregation
-        self.query_split: QuerySplit = query_split
-        self.name = name
-        self.pairs: Pairing = pairs
-        self.partners: Partners = partners
-        self.partners_each = partners_each
-        self.pairs_per_epoch = pairs_per_epoch
-        self.pair_seed = pair_seed
-        self.hold_out = hold_out
-        self.val_share = val_share
-        self.val_by: ValBy = val_by
-        self.val_seed = val_seed
         self._annotations: Annotations | None = None
         self._held_out: Roles | None = None
         self._listed: dict[bool, np.ndarray] = {}  # by hold_out
 
     @property
-    def data_name(self) -> str:
-        """The name given, or the corpus's own; fine categories and queries from `validate` are said."""
-        name = self.name or "SONYC-UST"
-        return f"{name}{', fine' * (self.level == 'fine')}{', validate asks' * (self.query_split == 'validate')}"
+    def own_copy(self) -> str | None:
+        """The folder that the user names, into which nothing is fetched."""
+        return self.root or os.environ.get(ROOT_VARIABLE)
+
+    @property
+    def folder(self) -> Path:
+        """Where the corpus lies."""
+        return Path(self.own_copy or "data/SONYC-UST")
+
+    @property
+    def corpus_name(self) -> str:
+        """SONYC-UST."""
+        return "SONYC-UST"
+
+    @property
+    def variants(self) -> list[str]:
+        """Fine categories and queries from `validate` are said."""
+        return ["fine"] * (self.level == "fine") + ["validate asks"] * (self.query_split == "validate")
 
     @property
     def roles(self) -> Roles:
@@ -204,7 +158,8 @@ class SonycUst(ClipDataModule[SonycClip]):
         Raises:
             DatasetMissing: If the table is not there.
         """
-        find_release(self.root, self.version, self.download, f"--data.root DIR or ${ROOT_VARIABLE}")
+        download = self.download and not self.own_copy
+        find_release(self.folder, self.version, download, f"--data.root DIR or ${ROOT_VARIABLE}")
 
     def read_class_names(self) -> list[str]:
         """Return the names of the categories, in the order of their numbers."""
@@ -218,20 +173,13 @@ class SonycUst(ClipDataModule[SonycClip]):
             DatasetLayoutError: If the table is not as its layout wants it.
         """
         table = self._read_annotations()
-        files = find_clips(self.root)
-        missing = [name for name in table.file_names if Path(name).stem not in files]
-        if missing:
-            raise DatasetMissing(
-                f"{self.root / TABLE} names {len(missing)} clips that are in no folder audio* of {self.root}, first "
-                f"{missing[0]} (looked for {Path(missing[0]).stem} with {', '.join(AUDIO_SUFFIXES)}). Unpack all "
-                "archives of the release there, or take the lines out of the table."
-            )
+        files = find_clips(self.folder)
+        paths = find_named(table.file_names, files, self.folder / TABLE, f"folders audio* of {self.folder}")
         num_unnamed = len(files.keys() - {Path(name).stem for name in (*table.file_names, *table.left_out)})
         if num_unnamed:
-            _logger.warning("Left out %d clips that %s doesn't name.", num_unnamed, self.root / TABLE)
-        paths = [files[Path(name).stem] for name in table.file_names]
+            _logger.warning("Left out %d clips that %s doesn't name.", num_unnamed, self.folder / TABLE)
         return [
-            SonycClip(path.relative_to(self.root).as_posix(), path, sensor, split, tuple(labels), tuple(soft_labels))
+            SonycClip(path.relative_to(self.folder).as_posix(), path, sensor, split, tuple(labels), tuple(soft_labels))
             for path, sensor, split, labels, soft_labels in zip(
                 paths, table.sensors, table.splits, table.labels.tolist(), table.soft_labels.tolist(), strict=True
             )
@@ -248,7 +196,7 @@ class SonycUst(ClipDataModule[SonycClip]):
         database = np.flatnonzero(usable & (splits != self.query_split) & (splits != "test"))
         if len(query) == 0 or len(database) == 0:
             raise SplitError(
-                f"Expected usable {self.query_split} clips to ask and others to answer in {self.root}; found "
+                f"Expected usable {self.query_split} clips to ask and others to answer in {self.folder}; found "
                 f"{len(query)} and {len(database)}. Restore the clips that are missing or broken; v1's first record "
                 "has no test clips, for it set --data.query_split validate."
             )
@@ -278,7 +226,7 @@ class SonycUst(ClipDataModule[SonycClip]):
             listed = list_pairs(labels, self.partners_each, self.partners, self.pair_seed)
             if len(listed) == 0:
                 raise SplitError(
-                    f"Expected at least two clips to train on in {self.root}; found {len(labels)}. Add clips, or set "
+                    f"Expected at least two clips to train on in {self.folder}; found {len(labels)}. Add clips, or set "
                     "--data.hold_out false."
                 )
             _logger.info("%d pairs of %d clips.", len(listed), len(labels))
@@ -306,5 +254,5 @@ class SonycUst(ClipDataModule[SonycClip]):
     def _read_annotations(self) -> Annotations:
         if self._annotations is None:
             self.find_corpus()
-            self._annotations = read_annotations(self.root / TABLE, self.level, self.aggregation)
+            self._annotations = read_annotations(self.folder / TABLE, self.level, self.aggregation)
         return self._annotations

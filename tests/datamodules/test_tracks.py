@@ -16,8 +16,9 @@ from datamodules import FingerprintDataModule, Fma, LibriSpeech, MusicFolder, No
 from datamodules.caches.pcm_store import PcmStore
 from datamodules.distortion.noise import find_noise
 from datamodules.distortion.rooms import open_rooms
-from datamodules.errors import AudioFileError, SplitError
+from datamodules.errors import SplitError
 from datamodules.splits.segments import is_silent
+from sound.errors import AudioFileError
 from tests.replicas.air import make_air
 from tests.replicas.fma import make_fma, make_music
 from tests.replicas.librispeech import make_librispeech
@@ -50,14 +51,14 @@ def _common(root: Path, **options: object) -> dict[str, object]:
 
 
 def _fma(root: Path, **options: object) -> Fma:
-    data = Fma(str(root / "fma"), **_common(root, **options))  # type: ignore[arg-type]
+    data = Fma(root=str(root / "fma"), **_common(root, **options))  # type: ignore[arg-type]
     data.prepare_data()
     data.setup()
     return data
 
 
 def _librispeech(root: Path, **options: object) -> LibriSpeech:
-    data = LibriSpeech(str(root / "LibriSpeech"), **_common(root, segments_per_track=2, **options))  # type: ignore[arg-type]
+    data = LibriSpeech(root=str(root / "LibriSpeech"), **_common(root, segments_per_track=2, **options))  # type: ignore[arg-type]
     data.prepare_data()
     data.setup()
     return data
@@ -305,7 +306,7 @@ def test_looped_tracks_give_repeated_queries(root: Path, tmp_path: Path) -> None
         soundfile.write(folder / f"{name}.wav", waveform, RATE_HZ)
     split = tmp_path / "split.csv"
     split.write_text("filename,split\nloop.wav,test\nsong.wav,test\na.wav,train\nb.wav,train\n")
-    data = MusicFolder(str(folder), str(split), **_common(root))  # type: ignore[arg-type]
+    data = MusicFolder(root=str(folder), split_file=str(split), **_common(root))  # type: ignore[arg-type]
     data.prepare_data()
     data.setup()
     passages = data.test_passages()
@@ -394,7 +395,7 @@ def test_streamed_tracks_give_the_same_batches(root: Path) -> None:
 )
 def test_options_out_of_range_are_errors(options: dict[str, float], message: str) -> None:
     with pytest.raises(SplitError, match=message):
-        Fma("", **options)  # type: ignore[arg-type]
+        Fma(root="", **options)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_trained_or_asked_is_an_error(root: Path) -> None:
@@ -403,11 +404,11 @@ def test_what_cannot_be_trained_or_asked_is_an_error(root: Path) -> None:
     with pytest.raises(SplitError, match="segments_per_track"):
         _fma(root, batch_size=64).train_dataloader()
     with pytest.raises(RuntimeError, match="setup"):
-        _ = Fma(str(root / "fma")).roles
+        _ = Fma(root=str(root / "fma")).roles
     with pytest.raises(RuntimeError, match="setup"):
-        _ = Fma(str(root / "fma")).audio
+        _ = Fma(root=str(root / "fma")).audio
     with pytest.raises(RuntimeError, match="setup"):
-        Fma(str(root / "fma")).expand({})
+        Fma(root=str(root / "fma")).expand({})
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.errors import DatasetMissing
-from datamodules.sonyc_annotations import SPLITS
+from datamodules.sonyc_ust.annotations import SPLITS
 from sound.audio import AUDIO_SUFFIXES
 from storage.fetch import Archive, fetch_archive
 

@@ -1,0 +1,20 @@
+"""A faiss index as a file. Apart from the rest, since importing faiss takes a second."""
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from storage.atomic import write_file
+
+
+def write_faiss(path: Path, index: Any) -> None:  # noqa: ANN401 - faiss's types lack members
+    """Write a faiss index, of vectors or of bits.
+
+    `faiss.write_index` itself loses the last bytes without a word where the disk fills up with them.
+
+    Raises:
+        FileNotWritten: If it can't be written whole.
+    """
+    write = faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index
+    write_file(path, lambda file: write(index, faiss.PyCallbackIOWriter(file.write)))  # type: ignore[attr-defined]
