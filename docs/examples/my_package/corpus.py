@@ -42,7 +42,9 @@ class BirdCalls(EmbeddingDataModule):
         """Return the clips in the order of the table; each is a recording of its own."""
         labels = {name: label for label, name in enumerate(self.class_names)}
         return [
-            AudioItem(row["filename"], self.folder / row["filename"], labels[row["species"]], row["filename"], row["place"])
+            AudioItem(
+                row["filename"], self.folder / row["filename"], labels[row["species"]], row["filename"], row["place"]
+            )
             for row in self._rows()
         ]
 

@@ -1,5 +1,7 @@
 """A front end of one's own: how much energy each octave has, frame by frame."""
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -39,5 +41,5 @@ class OctaveEnergies(FrontEnd):
         blocks = torch.nn.functional.pad(waveform, (0, missing)).unfold(1, self.frame_samples, self.frame_samples)
         power = torch.fft.rfft(blocks).abs().square() / self.frame_samples
         edges = [power.shape[2] >> octave for octave in range(self.num_octaves, -1, -1)]
-        octaves = [power[..., low:high].mean(dim=2) for low, high in zip(edges, edges[1:], strict=False)]
+        octaves = [power[..., low:high].mean(dim=2) for low, high in itertools.pairwise(edges)]
         return 10 * torch.stack(octaves, dim=2).clamp(min=1e-10).log10()
