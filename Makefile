@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs install-hooks clean
+.PHONY: demo test test-quick check docs install-hooks clean
 
 demo: .venv/installed
 	$(BIN)/python train.py fit --config demo.yaml
@@ -10,6 +10,10 @@ demo: .venv/installed
 # one process a core, of one thread each: threads of several processes would wait for each other
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# without those that start processes
+test-quick: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not processes"
 
 check: .venv/installed
 	$(BIN)/ruff check .

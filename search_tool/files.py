@@ -1,67 +1,32 @@
-"""The files of an index besides the index itself.
+"""The folder of an index, and what its search.json says; nothing here needs torch.
 
-search.json        the models it was built with, by checksum, and how it is searched
-hash.safetensors   a hash that was fitted to the tracks
-sources.jsonl      file, size and time of change of each track; of several lines for a name the last counts
-index/             fingerprints, see retrieval/index/fingerprint_files.py
+search.json        kind of index, and the models it was built with, by checksum; written last
+hash.safetensors   of tracks: a hash that was fitted to them
+scale.npz          of sounds: mean and deviation of the features, where the model's run standardised them
+sources.jsonl      file, size and time of change of each track or sound; the id of a sound is the number of its line
+index/             of tracks: fingerprints, see retrieval/files/fingerprints.py
+                   of sounds: codes, see retrieval/files/indexes.py
 """
 
 import json
-import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search_tool.models import ModelRecord, SearchError
-from sound.audio import find_audio_files
+from search_tool.model_records import ModelRecord, SearchError, find_model
+from search_tool.options import SOUNDS, TRACKS, IndexOptions
 from storage.atomic import write_json
-from storage.errors import naming_disk_errors
 
 FORMAT_VERSION = 1
-DESCRIPTION, HASH_FILE, SOURCES, INDEX = "search.json", "hash.safetensors", "sources.jsonl", "index"
+DESCRIPTION, HASH_FILE, SCALE, INDEX = "search.json", "hash.safetensors", "scale.npz", "index"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A track's file.
-
-    Attributes:
-        name: Path relative to the folder that was indexed, or the file's name.
-        path: Where it lies, absolute.
-        num_bytes: Its size.
-        modified_ns: When it was changed.
-    """
-
-    name: str
-    path: str
-    num_bytes: int
-    modified_ns: int
-
-
-@dataclass(frozen=True)
-class Added:
-    """What became of files.
-
-    Attributes:
-        names: Tracks added.
-        num_present: Files that were indexed before and have not changed.
-        skipped: Reason for each file that was left out, by its name.
-        audio_seconds: Length of the tracks added.
-        seconds: Time it took.
-    """
-
-    names: list[str]
-    num_present: int
-    skipped: dict[str, str]
-    audio_seconds: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Description:
-    """What search.json says.
+class TrackDescription:
+    """What search.json says of an index of tracks.
 
     Attributes:
         fingerprinter: Its model.
@@ -78,70 +43,72 @@ class Description:
     num_probes: int
 
 
-def find_sources(places: Iterable[str]) -> list[Source]:
-    """Find all audio files of folders, and files as they are named.
+@dataclass(frozen=True)
+class SoundDescription:
+    """What search.json says of an index of sounds.
+
+    Attributes:
+        model_file: Checkpoint of its model.
+        model: Config of the model.
+        frontend: Config of the front end.
+        center_clips: Whether each feature's own mean is taken off first.
+    """
+
+    model_file: ModelRecord
+    model: dict[str, Any]
+    frontend: dict[str, Any]
+    center_clips: bool
+
+
+def kind_of(folder: Path, options: IndexOptions) -> str:
+    """Return which kind of index is in a folder: `TRACKS` or `SOUNDS`.
 
     Raises:
-        SearchError: If a place is not there, or there is no audio file.
+        SearchError: If there is none, or an option is not for its kind.
     """
-    found: list[Source] = []
-    for place in map(Path, places):
-        if place.is_dir():
-            found += [_source(path, path.relative_to(place).as_posix()) for path in find_audio_files(place)]
-        elif place.is_file():
-            found.append(_source(place, place.name))
-        else:
-            raise SearchError(f"Expected a folder of audio or an audio file, found nothing at {place}. Check the path.")
-    if not found:
-        raise SearchError(f"Expected audio files, found none in {', '.join(map(str, places))}. Name another folder.")
-    return found
+    kind = str(read_search_file(folder)["kind"])
+    options.check_kind(kind)
+    return kind
 
 
-def choose_new(
-    sources: Sequence[Source], known: Mapping[str, Source], present: Set[str]
-) -> tuple[list[Source], dict[str, str]]:
-    """Leave out what is indexed already and has not changed.
-
-    Args:
-        sources: Files.
-        known: File of each name that was ever indexed.
-        present: Names in the index.
-
-    Returns:
-        Files to index; and why others can't be, by their paths.
-    """
-    chosen, wanted, refused = dict[str, Source](), list[Source](), dict[str, str]()
-    for source in sources:
-        indexed = known.get(source.name) if source.name in present else None
-        other = chosen.setdefault(source.name, source) if indexed is None else indexed
-        if other.path != source.path:
-            refused[source.path] = f"{source.path}: {other.path} has the same name, {source.name}. Rename one."
-        elif indexed != source:
-            wanted.append(source)
-    return wanted, refused
-
-
-def read_description(folder: Path) -> Description:
-    """Read search.json of an index of tracks.
+def find_track_models(folder: Path, options: IndexOptions) -> TrackDescription:
+    """Read search.json of an index of tracks, with its checkpoints where they are now, which is remembered.
 
     Raises:
-        SearchError: If it is missing, damaged, or of a later version.
+        SearchError: If there is no index, or a checkpoint is missing or another one.
     """
     found = read_search_file(folder)
-    try:
-        hash_model = found["hash_model"]
-        return Description(
+    with _naming_damage(folder):
+        remembered = TrackDescription(
             ModelRecord(**found["fingerprinter"]),
             str(found["hash_name"]),
-            None if hash_model is None else ModelRecord(**hash_model),
+            None if found["hash_model"] is None else ModelRecord(**found["hash_model"]),
             found["hash_config"],
             int(found["num_probes"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise SearchError(
-            f"{folder / DESCRIPTION}: expected the description of an index, found a damaged one ({error!r}). Index "
-            "again in another folder."
-        ) from error
+    fingerprinter = find_model(remembered.fingerprinter, options.fingerprinter, "--fingerprinter")
+    hash_model = remembered.hash_model and find_model(remembered.hash_model, options.hash, "--hash")
+    description = replace(remembered, fingerprinter=fingerprinter, hash_model=hash_model)
+    if description != remembered:
+        write_description(folder, description)
+    return description
+
+
+def find_sound_model(folder: Path, options: IndexOptions) -> SoundDescription:
+    """Read search.json of an index of sounds, with its checkpoint where it is now, which is remembered.
+
+    Raises:
+        SearchError: If there is no index, or the checkpoint is missing or another one.
+    """
+    found = read_search_file(folder)
+    with _naming_damage(folder):
+        remembered = SoundDescription(
+            ModelRecord(**found["model_file"]), found["model"], found["frontend"], bool(found["center_clips"])
+        )
+    description = replace(remembered, model_file=find_model(remembered.model_file, options.model, "--model"))
+    if description != remembered:
+        write_description(folder, description)
+    return description
 
 
 def read_search_file(folder: Path) -> dict[str, Any]:
@@ -158,47 +125,24 @@ def read_search_file(folder: Path) -> dict[str, Any]:
         )
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = int(found["version"])
+        version, kind = int(found["version"]), found["kind"]
     except (KeyError, TypeError, ValueError) as error:
         raise SearchError(
             f"{path}: expected the description of an index, found something else ({error!r}). Index again in another "
             "folder."
         ) from error
-    if version > FORMAT_VERSION:
-        raise SearchError(f"{path}: expected version {FORMAT_VERSION} or earlier, found {version}. Update the project.")
+    if version > FORMAT_VERSION or kind not in (TRACKS, SOUNDS):
+        raise SearchError(
+            f"{path}: expected version {FORMAT_VERSION} or earlier of an index of {TRACKS} or {SOUNDS}, found version "
+            f"{version} of one of {kind}. Update the project."
+        )
     return found
 
 
-def write_search_file(folder: Path, content: Mapping[str, object]) -> None:
+def write_description(folder: Path, description: TrackDescription | SoundDescription) -> None:
     """Replace search.json, whole or not at all."""
-    write_json(folder / DESCRIPTION, {"version": FORMAT_VERSION, **content})
-
-
-def write_description(folder: Path, description: Description) -> None:
-    """Replace search.json of an index of tracks."""
-    write_search_file(folder, {"kind": "tracks", **asdict(description)})
-
-
-def read_sources(folder: Path) -> dict[str, Source]:
-    """Read the files of all tracks; a last line that was cut off by a crash counts for nothing."""
-    path = folder / SOURCES
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    sources = [Source(**json.loads(line)) for line in lines if line.endswith("}\n")]
-    return {source.name: source for source in sources}
-
-
-def append_sources(folder: Path, sources: Sequence[Source]) -> None:
-    """Note the files of tracks; they are on the disk when this returns."""
-    with naming_disk_errors(folder / SOURCES), (folder / SOURCES).open("a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # cut off by a crash
-                file.write(b"\n")
-        file.writelines(json.dumps(asdict(source)).encode() + b"\n" for source in sources)
-        file.flush()
-        os.fsync(file.fileno())
+    kind = TRACKS if isinstance(description, TrackDescription) else SOUNDS
+    write_json(folder / DESCRIPTION, {"version": FORMAT_VERSION, "kind": kind, **asdict(description)})
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -207,16 +151,28 @@ def clear_unfinished(folder: Path) -> None:
     Raises:
         SearchError: If there is anything else.
     """
-    own = {HASH_FILE, INDEX}
+    own = {HASH_FILE, SCALE, INDEX}
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if (folder.exists() and not folder.is_dir()) or not found <= own:
         raise SearchError(
             f"{folder}: expected an index, an empty folder or none, found something else. Choose another with --index."
         )
-    (folder / HASH_FILE).unlink(missing_ok=True)
+    for name in (HASH_FILE, SCALE):
+        (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / INDEX, ignore_errors=True)
 
 
-def _source(path: Path, name: str) -> Source:
-    status = path.stat()
-    return Source(name, str(path.resolve()), status.st_size, status.st_mtime_ns)
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files of a folder and those below it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _naming_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise SearchError(
+            f"{folder / DESCRIPTION}: expected the description of an index, found one that is damaged or of an earlier "
+            f"layout ({error!r}). Index again in another folder."
+        ) from error

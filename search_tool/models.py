@@ -1,11 +1,10 @@
-"""The models behind an index: read from checkpoints and recognised by their checksums.
+"""The models behind an index, read from checkpoints.
 
 A checkpoint of a fingerprinter holds its config. Those of other models don't: theirs is the `config.yaml` of the run,
 which is looked for beside the checkpoint, one folder up, and in runs/ for what lies in checkpoints/.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,74 +16,7 @@ from lightning_modules import Fingerprinter, FrozenFingerprinter, HashModule, ch
 from lightning_modules.checkpoints import CheckpointError
 from lightning_modules.frontends import FrontEnd
 from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted
-from storage.manifest import hash_file, hash_json
-
-POOLED = "pooled"
-_POOLED_CONFIG = "fingerprinter_pooled.yaml"
-
-
-class SearchError(RuntimeError):
-    """An index, or what it needs, can't be used as it is."""
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """Which model an index was built with.
-
-    Attributes:
-        name: Path of its checkpoint, or the name of one that needs none.
-        sha256: Of the checkpoint; of the config where there is no checkpoint.
-    """
-
-    name: str
-    sha256: str
-
-
-def record_of(name: str) -> ModelRecord:
-    """Look at a fingerprinter or another checkpoint.
-
-    Args:
-        name: Path of a checkpoint, or `pooled`.
-
-    Raises:
-        SearchError: If there is no such file.
-    """
-    if name == POOLED:
-        return ModelRecord(POOLED, _checksum_of(_pooled_section()))
-    path = Path(name)
-    if not path.is_file():
-        raise SearchError(
-            f"Expected a checkpoint at {name}, found no file there. Name the .ckpt file that `python train.py fit` "
-            "printed; if it was moved, name its new place."
-        )
-    return ModelRecord(str(path.resolve()), hash_file(path))
-
-
-def find_model(record: ModelRecord, new_place: str | None, option: str) -> ModelRecord:
-    """Find the model that an index was built with, where it was or where it is said to be now.
-
-    Args:
-        record: What the index remembers.
-        new_place: Given by the user; None for the remembered place.
-        option: Option by which it is given.
-
-    Raises:
-        SearchError: If it is not there, or is another one.
-    """
-    place = new_place or record.name
-    if place != POOLED and not Path(place).is_file():
-        raise SearchError(
-            f"Expected the checkpoint that the index was built with at {place}, found no file there. If it was moved, "
-            f"name its new place with {option} PATH."
-        )
-    found = record_of(place)
-    if found.sha256 != record.sha256:
-        raise SearchError(
-            f"Expected the model that the index was built with (SHA-256 {record.sha256[:12]}...), found another at "
-            f"{place} ({found.sha256[:12]}...). Name the original with {option} PATH, or index the tracks again in "
-            "another folder."
-        )
-    return found
+from search_tool.model_records import POOLED, ModelRecord, SearchError, pooled_section
 
 
 def load_fingerprinter(record: ModelRecord) -> Fingerprinter:
@@ -94,7 +26,7 @@ def load_fingerprinter(record: ModelRecord) -> Fingerprinter:
         SearchError: If the checkpoint is of something else, or names a class of a package that is not trusted.
     """
     if record.name == POOLED:
-        model: nn.Module = make_model(_pooled_section(), {}).eval().requires_grad_(requires_grad=False)
+        model: nn.Module = make_model(pooled_section(), {}).eval().requires_grad_(requires_grad=False)
     else:
         content = read_checkpoint(Path(record.name))
         if not str(content.get("hyper_parameters", {}).get("_class_path", "")).endswith("Fingerprinter"):
@@ -234,12 +166,3 @@ def make_part(base: type, name: str, section: Mapping[str, Any]) -> object:
         raise SearchError(str(error)) from error
     except UnusableConfig as error:
         raise SearchError(f"{error} Name the run's own with --config.") from error
-
-
-def _pooled_section() -> dict[str, Any]:
-    section: dict[str, Any] = read_config(find_config(_POOLED_CONFIG))["model"]
-    return section
-
-
-def _checksum_of(section: Mapping[str, Any]) -> str:
-    return hash_json(section)

@@ -14,6 +14,7 @@ another track holds too (the same recording twice in the folder) are not absent,
 fingerprints agree with another track's: a judgement, not a proof.
 """
 
+import logging
 import math
 import shutil
 import tempfile
@@ -29,9 +30,9 @@ from torch import Tensor
 
 from datamodules.splits.segments import is_silent
 from lightning_modules.frontends.distortion import add_noise
+from retrieval.files.fingerprints import MANIFEST, QUANTIZER, SHARDS, read_fingerprint_manifest
 from retrieval.index import FingerprintIndex, NoMatch, Probing, search_sequences
-from retrieval.index.fingerprint_files import MANIFEST, QUANTIZER, SHARDS, read_fingerprint_manifest
-from search_tool.models import SearchError
+from search_tool.model_records import SearchError
 from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
 from sound.errors import AudioFileError
 
@@ -44,6 +45,8 @@ _MAX_GROUPS = 20
 _NUM_FOLDS = 5
 # times that tracks are gone through where passages are silent
 _MAX_ROUNDS = 3
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,15 +116,15 @@ def calibrate(
     lengths = sorted({max(1, fingerprints.num_segments(_samples(fingerprints, each))) for each in QUERY_SECONDS})
     scores, is_double = _score(index, passages, lengths, probing, num_nearest, report)
     scores = {length: values[~is_double] for length, values in scores.items()}
-    tracks = np.array([passage.track for passage in passages])[~is_double.numpy()]
-    usable = {length: values for length, values in scores.items() if int((~values.isnan()).sum()) >= least}
+    tracks = np.array([passage.track for passage in passages])[~is_double]
+    usable = {length: values for length, values in scores.items() if int((~np.isnan(values)).sum()) >= least}
     if not usable:
         raise SearchError(
             f"A false-alarm rate of {alpha} takes at least {least} passages; {int((~is_double).sum())} are left of "
             f"{num_queries}: {int(is_double.sum())} occur in two tracks, the others were silent or could not be read. "
             "Raise --calibrate or --false_alarm_rate."
         )
-    found = {length: values[~values.isnan()] for length, values in usable.items()}
+    found = {length: values[~np.isnan(values)] for length, values in usable.items()}
     no_match = NoMatch(found, len(index), alpha)
     rates = {
         length: rate
@@ -130,6 +133,23 @@ def calibrate(
     }
     num_of = {length: len(values) for length, values in found.items()}
     return Calibration(no_match, num_of, rates, len(np.unique(tracks)), int(is_double.sum()))
+
+
+def tell_calibration(found: Calibration, fingerprints: SegmentFingerprints) -> None:
+    """Say what was found, for each length of query."""
+    for count, num_queries in found.num_queries.items():
+        seconds = fingerprints.num_samples(count) / fingerprints.sample_rate_hz
+        rate = found.false_alarm_rate.get(count)
+        measured = "too few to measure" if rate is None else f"{100 * rate:.1f} % measured"
+        _logger.info(
+            "Absent queries of %.1f s: a match scores above %.3f; false alarms: %.1f %% allowed, %s (%d queries).",
+            seconds, found.no_match.threshold(count), 100 * found.no_match.alpha, measured, num_queries,
+        )  # fmt: skip
+    if found.num_doubles:
+        _logger.warning(
+            "%d passages occur in a second track and were left out of the calibration: are there doubles?",
+            found.num_doubles,
+        )
 
 
 def _samples(fingerprints: SegmentFingerprints, seconds: float) -> int:
@@ -196,10 +216,10 @@ def _score(
     probing: Probing,
     num_nearest: int,
     report: Callable[[int], None],
-) -> tuple[dict[int, Float[Tensor, " passage"]], Bool[Tensor, " passage"]]:
+) -> tuple[dict[int, Float[np.ndarray, " passage"]], Bool[np.ndarray, " passage"]]:
     """Return the best score of each passage by length, NaN where it is shorter; and whether it occurs elsewhere."""
-    scores = {length: torch.full((len(passages),), math.nan, dtype=torch.float64) for length in lengths}
-    is_double = torch.zeros(len(passages), dtype=torch.bool)
+    scores = {length: np.full(len(passages), math.nan) for length in lengths}
+    is_double = np.zeros(len(passages), dtype=bool)
     names = sorted({passage.track for passage in passages})
     num_groups, num_done = min(_MAX_GROUPS, len(names)), len(passages)
     for number in range(num_groups):
@@ -220,10 +240,10 @@ def _score(
 
 def _best_scores(
     index: FingerprintIndex, queries: Sequence[Tensor], probing: Probing, num_nearest: int
-) -> Float[Tensor, " query"]:
+) -> Float[np.ndarray, " query"]:
     found = search_sequences(index, queries, 1, num_nearest, probing=probing)
     # the lowest score there is, where nothing was found
-    return torch.tensor([matches[0].score if matches else -1.0 for matches in found.matches], dtype=torch.float64)
+    return np.array([matches[0].score if matches else -1.0 for matches in found.matches], dtype=np.float64)
 
 
 @contextmanager
@@ -243,13 +263,13 @@ def _without(index: FingerprintIndex, names: set[str]) -> Iterator[FingerprintIn
         yield rest
 
 
-def _false_alarm_rate(scores: Tensor, tracks: np.ndarray, alpha: float, num_items: int) -> float | None:
+def _false_alarm_rate(scores: np.ndarray, tracks: np.ndarray, alpha: float, num_items: int) -> float | None:
     """Calibrate without a part of the tracks and count alarms among the queries from it, one part after another."""
-    fold = torch.from_numpy(np.unique(tracks, return_inverse=True)[1] % _NUM_FOLDS)
-    alarms, least, has_score = [], math.ceil(1 / alpha) - 1, ~scores.isnan()
-    for number in fold.unique().tolist():
+    fold = np.unique(tracks, return_inverse=True)[1] % _NUM_FOLDS
+    alarms, least, has_score = [], math.ceil(1 / alpha) - 1, ~np.isnan(scores)
+    for number in np.unique(fold).tolist():
         known, asked = scores[(fold != number) & has_score], scores[(fold == number) & has_score]
         if len(known) < least:
             return None
-        alarms.append(NoMatch({1: known}, num_items, alpha).is_match(asked, torch.ones(len(asked), dtype=torch.long)))
-    return float(torch.cat(alarms).double().mean())
+        alarms.append(NoMatch({1: known}, num_items, alpha).is_match(asked, np.ones(len(asked), dtype=np.int64)))
+    return float(np.concatenate(alarms).mean())

@@ -1,9 +1,21 @@
-"""The command line of search.py."""
+"""The command line of search.py; parsed before anything heavy is imported."""
 
 import argparse
+from dataclasses import asdict, dataclass, fields
 
-from retrieval.index.probing import MAX_BITS
-from search_tool.track_index import CLASSICAL_HASHES
+from search_tool.model_records import SearchError
+
+ALL_MATCHED, FAILED, SOME_UNMATCHED = 0, 1, 3  # exit codes; argparse has 2
+TRACKS, SOUNDS = "tracks", "clips"  # kinds of index
+CLASSICAL_HASHES = ("balanced_residual", "pca_median", "random_hyperplanes")
+_OPTIONS_OF = {
+    TRACKS: (
+        "fingerprinter", "hash", "config", "num_bits", "storage", "hop_seconds", "probes", "calibrate",
+        "false_alarm_rate",
+    ),
+    SOUNDS: ("model", "config"),
+}  # fmt: skip
+MAX_BITS = 24  # of a bucket's number; retrieval/index/probing.py says why
 
 _EXAMPLES = """examples:
   python search.py index ~/music --index music.index
@@ -24,6 +36,51 @@ _INDEX_HELP = """Index every audio file of a folder and those below it. Stopped,
 it takes in what is new or has changed. Files that can't be read are listed and left out."""
 _QUERY_HELP = """Find clips. Of tracks: which one, where in it, how sure (p: how likely a clip that is not in the index
 scores as high). Of sounds: the nearest ones, by code."""
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """What a command line says of an index's models and of how it is built; None where it says nothing.
+
+    Attributes:
+        fingerprinter: Of tracks: checkpoint, or `pooled`, the default.
+        hash: Of tracks: one of `CLASSICAL_HASHES`, `pca_median` by default, or a checkpoint of a hash.
+        model: Of sounds: checkpoint of a model that searches by codes.
+        config: Config of the run that made the checkpoint of `hash` or `model`; None to look for it.
+        num_bits: Of tracks: length of a code, 12.
+        storage: Of tracks: `float16`, the default, `float32` or `product`.
+        hop_seconds: Of tracks: from fingerprint to fingerprint, 0.1.
+        probes: Of tracks: buckets that a segment of a query visits, 64.
+        calibrate: Of tracks: absent queries of each length to calibrate with, 0 for none.
+        false_alarm_rate: Of tracks: share of absent clips that may get an answer.
+    """
+
+    fingerprinter: str | None = None
+    hash: str | None = None
+    model: str | None = None
+    config: str | None = None
+    num_bits: int | None = None
+    storage: str | None = None
+    hop_seconds: float | None = None
+    probes: int | None = None
+    calibrate: int | None = None
+    false_alarm_rate: float | None = None
+
+    @classmethod
+    def parsed(cls, arguments: argparse.Namespace) -> "IndexOptions":
+        """Take from a command line what is there."""
+        return cls(**{field.name: getattr(arguments, field.name, None) for field in fields(cls)})
+
+    def check_kind(self, kind: str) -> None:
+        """Refuse options that are not for a kind of index.
+
+        Raises:
+            SearchError: If there is one.
+        """
+        others = [name for name, value in asdict(self).items() if value is not None and name not in _OPTIONS_OF[kind]]
+        if others:
+            own = ", ".join(f"--{name}" for name in _OPTIONS_OF[kind])
+            raise SearchError(f"The index is one of {kind}; --{others[0]} is not for it. Use {own}.")
 
 
 def search_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,8 @@ from datamodules.clips import ClipDataModule
 from lightning_modules.base import CodedRetrievalModule
 from lightning_modules.device import find_device
 from lightning_modules.frontends import FrontEnd
-from search_tool.models import ModelRecord, SearchError, make_model, make_part, read_checkpoint
+from search_tool.model_records import ModelRecord, SearchError
+from search_tool.models import make_model, make_part, read_checkpoint
 from sound.audio import read_clip
 
 _TRAINING_ONLY = ("similarity_loss.",)

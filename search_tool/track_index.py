@@ -1,7 +1,7 @@
 """Make and open an index of tracks: fingerprints, the hash they lie under, and what makes both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,24 @@ from retrieval.codes import (
     load_coder,
     save_coder,
 )
+from retrieval.files.fingerprints import read_fingerprint_manifest
 from retrieval.index import FingerprintIndex, FingerprintSettings, HashFunction, IndexFileError
-from retrieval.index.fingerprint_files import read_fingerprint_manifest
 from search_tool.files import (
     HASH_FILE,
     INDEX,
-    Description,
-    Source,
+    TrackDescription,
     clear_unfinished,
-    read_description,
+    find_track_models,
     write_description,
 )
-from search_tool.models import (
-    POOLED,
-    SearchError,
-    find_model,
-    load_fingerprinter,
-    load_flow_hash,
-    read_run_config,
-    record_of,
-)
+from search_tool.model_records import POOLED, SearchError, record_of
+from search_tool.models import load_fingerprinter, load_flow_hash, read_run_config
+from search_tool.options import IndexOptions
+from search_tool.sources import Source
 from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
 from sound.errors import AudioFileError
 
-CLASSICAL_HASHES: dict[str, type[BinaryHash] | type[BucketHash]] = {
+HASHES: dict[str, type[BinaryHash] | type[BucketHash]] = {
     "balanced_residual": BalancedResidualHash,
     "pca_median": MedianPcaSignHash,
     "random_hyperplanes": RandomHyperplaneHash,
@@ -51,29 +45,6 @@ FLOW = "flow"
 DEFAULT_NUM_PROBES = 64
 _QUANTIZED_BYTES = 32
 _FIT_TRACKS, _FIT_VECTORS = 200, 8000
-
-
-@dataclass(frozen=True)
-class TrackOptions:
-    """How an index of tracks is built; None takes what the index has, or the default of a new one.
-
-    Attributes:
-        fingerprinter: Checkpoint, or `pooled`, the default.
-        hash_name: `pca_median`, the default, `balanced_residual`, `random_hyperplanes`, or a checkpoint of a hash.
-        config: Config of the run that made that checkpoint; None to look for it.
-        num_bits: Length of a code, 12.
-        storage: `float16`, the default, `float32` or `product`.
-        hop_seconds: From fingerprint to fingerprint, 0.1.
-        num_probes: Buckets that a segment of a query visits, 64.
-    """
-
-    fingerprinter: str | None = None
-    hash_name: str | None = None
-    config: str | None = None
-    num_bits: int | None = None
-    storage: str | None = None
-    hop_seconds: float | None = None
-    num_probes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,20 +57,20 @@ class TrackIndex:
         fingerprints: What makes them.
     """
 
-    description: Description
+    description: TrackDescription
     index: FingerprintIndex
     fingerprints: SegmentFingerprints
 
 
-def create_track_index(folder: Path, options: TrackOptions, sources: Sequence[Source]) -> TrackIndex:
+def create_track_index(folder: Path, options: IndexOptions, sources: Sequence[Source]) -> TrackIndex:
     """Make an empty index; a classical hash and a quantizer are fitted to a sample of the tracks.
 
     Raises:
         SearchError: If there is something else in the folder, or a model can't be used, or no track be read.
     """
     clear_unfinished(folder)
-    hash_name = options.hash_name or "pca_median"
-    flow = None if hash_name in CLASSICAL_HASHES else record_of(hash_name)
+    hash_name = options.hash or "pca_median"
+    flow = None if hash_name in HASHES else record_of(hash_name)
     config = None if flow is None else read_run_config(Path(flow.name), options.config)
     fingerprinter = record_of(options.fingerprinter or _fingerprinter_of(config) or POOLED)
     hop_seconds = options.hop_seconds or 0.1
@@ -113,7 +84,7 @@ def create_track_index(folder: Path, options: TrackOptions, sources: Sequence[So
     projection: HashFunction
     try:
         if flow is None or config is None:
-            coder = CLASSICAL_HASHES[hash_name](dim, options.num_bits or 12)
+            coder = HASHES[hash_name](dim, options.num_bits or 12)
             coder.fit(sample)
             save_coder(coder, folder / HASH_FILE)
             projection = coder
@@ -129,33 +100,25 @@ def create_track_index(folder: Path, options: TrackOptions, sources: Sequence[So
         ) from error
     index = FingerprintIndex.create(folder / INDEX, projection, settings, quantizer)
     model_config = None if config is None else {"model": config["model"]}
-    description = Description(
+    description = TrackDescription(
         fingerprinter,
         FLOW if flow else hash_name,
         flow,
         model_config,
-        options.num_probes or DEFAULT_NUM_PROBES,
+        options.probes or DEFAULT_NUM_PROBES,
     )
     write_description(folder, description)
     return TrackIndex(description, index, fingerprints)
 
 
-def open_track_index(folder: Path, fingerprinter: str | None = None, hash_place: str | None = None) -> TrackIndex:
+def open_track_index(folder: Path, options: IndexOptions) -> TrackIndex:
     """Open an index.
-
-    Args:
-        folder: Of the index.
-        fingerprinter: Where the fingerprinter's checkpoint is now; it is remembered.
-        hash_place: Where the hash's checkpoint is now; it is remembered.
 
     Raises:
         SearchError: If there is no index, or a checkpoint is missing or another one.
         IndexFileError: If a file is damaged.
     """
-    description = read_description(folder)
-    found = replace(description, fingerprinter=find_model(description.fingerprinter, fingerprinter, "--fingerprinter"))
-    if description.hash_model is not None:
-        found = replace(found, hash_model=find_model(description.hash_model, hash_place, "--hash"))
+    found = find_track_models(folder, options)
     settings = read_fingerprint_manifest(folder / INDEX).settings
     fingerprints = SegmentFingerprints(load_fingerprinter(found.fingerprinter), settings.hop_seconds)
     projection: HashFunction
@@ -163,10 +126,7 @@ def open_track_index(folder: Path, fingerprinter: str | None = None, hash_place:
         projection = load_flow_hash(found.hash_model, found.hash_config, settings.dim).hash_function
     else:
         projection = _load_classical(folder / HASH_FILE)
-    index = FingerprintIndex.open(folder / INDEX, projection)
-    if found != description:
-        write_description(folder, found)
-    return TrackIndex(found, index, fingerprints)
+    return TrackIndex(found, FingerprintIndex.open(folder / INDEX, projection), fingerprints)
 
 
 def sample_fingerprints(sources: Sequence[Source], fingerprints: SegmentFingerprints, seed: int = 0) -> Tensor:

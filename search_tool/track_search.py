@@ -1,56 +1,35 @@
 """An index of music: tracks in; out, which track a clip is from, where in it, and how surely."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from retrieval.index import BudgetProbing, Match, num_bits_of, search_sequences
-from retrieval.index.fingerprint_files import SHARDS, read_fingerprint_manifest
-from retrieval.metrics import bucket_entropy
-from search_tool.files import Added, Source, append_sources, choose_new, read_sources
-from search_tool.models import SearchError
-from search_tool.no_match_calibration import Calibration, calibrate
+from retrieval.files.fingerprints import read_fingerprint_manifest
+from retrieval.index import BudgetProbing, num_bits_of, search_sequences
+from search_tool.answers import TrackAnswer
+from search_tool.model_records import SearchError
+from search_tool.new_files import Added, choose_new
+from search_tool.no_match_calibration import calibrate, tell_calibration
+from search_tool.options import TRACKS, IndexOptions
+from search_tool.sources import Source, append_sources, read_sources
 from search_tool.track_fingerprints import decode_tracks
-from search_tool.track_index import TrackIndex, TrackOptions, create_track_index, open_track_index
+from search_tool.track_index import TrackIndex, create_track_index, open_track_index
 from sound.errors import AudioFileError
 from sound.resample import read_track
 
 NUM_NEAREST = 5
+DEFAULT_ALPHA, DEFAULT_QUERIES = 0.01, 200
 # fingerprinted tracks that a killed process may lose
 _COMMIT_ITEMS, _COMMIT_SECONDS = 50_000, 60.0
 _MAX_SHARDS = 16
 _CLIPS_AT_ONCE = 64
-# growth beyond which a calibration is no longer taken for that of the index
-_STALE_GROWTH = 1.1
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What was found for a clip.
-
-    Attributes:
-        clip: Its path as given.
-        seconds: Its length; None if it could not be read.
-        matches: Best first, those that are no match too; none where nothing was found.
-        num_evaluated: Fingerprints that a segment was compared with.
-        error: Why there is no answer.
-    """
-
-    clip: str
-    seconds: float | None
-    matches: tuple[Match, ...] = ()
-    num_evaluated: float = 0.0
-    error: str | None = None
-
-    @property
-    def is_match(self) -> bool:
-        """Whether the best answer is a match; where nothing is calibrated, whether there is one."""
-        return bool(self.matches) and self.matches[0].is_match is not False
+_logger = logging.getLogger(__name__)
 
 
 class TrackSearch:
@@ -64,26 +43,33 @@ class TrackSearch:
         sources: File of each track that was ever indexed.
     """
 
+    kind: ClassVar[str] = TRACKS
+
     def __init__(self, folder: Path, parts: TrackIndex) -> None:
         self.folder, self.description = folder, parts.description
         self.index, self.fingerprints = parts.index, parts.fingerprints
         self.sources = read_sources(folder)
 
     @classmethod
-    def create(cls, folder: Path, options: TrackOptions, sources: Sequence[Source]) -> "TrackSearch":
+    def create(cls, folder: Path, options: IndexOptions, sources: Sequence[Source]) -> "TrackSearch":
         """Make an empty index; see `create_track_index`."""
         return cls(folder, create_track_index(folder, options, sources))
 
     @classmethod
-    def open(cls, folder: Path, fingerprinter: str | None = None, hash_place: str | None = None) -> "TrackSearch":
+    def open(cls, folder: Path, options: IndexOptions) -> "TrackSearch":
         """Open an index; see `open_track_index`."""
-        return cls(folder, open_track_index(folder, fingerprinter, hash_place))
+        return cls(folder, open_track_index(folder, options))
 
     @property
     def live_names(self) -> list[str]:
         """Names of the tracks that can be found."""
         pairs = zip(self.index.track_names, self.index.is_removed, strict=True)
         return [name for name, is_removed in pairs if not is_removed]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the fingerprints and their tables."""
+        return self.index.num_bytes
 
     @property
     def num_live_items(self) -> int:
@@ -94,24 +80,20 @@ class TrackSearch:
     def is_calibration_stale(self) -> bool:
         """Whether the index has grown by more than a tenth since it was calibrated, or never was."""
         known = self.index.no_match
-        return known is None or self.num_live_items > _STALE_GROWTH * known.num_items
+        return known is None or known.is_outgrown_by(self.num_live_items)
 
-    def check_options(self, options: TrackOptions) -> None:
-        """Refuse options that are not those that the index was built with.
-
-        Raises:
-            SearchError: If one differs.
-        """
+    def check_options(self, options: IndexOptions) -> None:
+        """Refuse options that are not those that the index was built with; see `Searcher`."""
         settings = self.index.settings
         num_bits = num_bits_of(self.index.projection, settings.dim)
         is_flow = self.description.hash_model is not None
         built = {
             # `open` has compared the checkpoint
-            "--hash": (options.hash_name, options.hash_name if is_flow else self.description.hash_name),
+            "--hash": (options.hash, options.hash if is_flow else self.description.hash_name),
             "--num_bits": (options.num_bits, num_bits),
             "--storage": (options.storage, settings.storage),
             "--hop_seconds": (options.hop_seconds, settings.hop_seconds),
-            "--probes": (options.num_probes, self.description.num_probes),
+            "--probes": (options.probes, self.description.num_probes),
         }
         for option, (given, found) in built.items():
             if given is not None and given != found:
@@ -121,15 +103,7 @@ class TrackSearch:
                 )
 
     def add(self, sources: Sequence[Source], report: Callable[[Source], None] = lambda source: None) -> Added:
-        """Fingerprint and index what is not in the index yet, or has changed; what is done is kept when stopped.
-
-        Args:
-            sources: Files.
-            report: Told each file that is done.
-
-        Raises:
-            KeyboardInterrupt: If stopped, after what was finished has been written.
-        """
+        """Fingerprint and index what is not in the index yet, or has changed; see `Searcher`."""
         started = time.perf_counter()
         wanted, skipped = choose_new(sources, self.sources, set(self.live_names))
         num_present = len(sources) - len(wanted) - len(skipped)
@@ -163,98 +137,74 @@ class TrackSearch:
         return Added(names, num_present, skipped, audio_seconds, time.perf_counter() - started)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove tracks.
-
-        Raises:
-            ValueError: If one is not in the index, which is then as it was.
-        """
+        """Remove tracks by name; see `Searcher`."""
         self.index.remove(names)
 
     def calibrate(
-        self, num_queries: int, alpha: float, report: Callable[[int], None] = lambda num_done: None
-    ) -> Calibration:
-        """Calibrate the no-match and keep it with the index.
-
-        Args:
-            num_queries: Absent queries of each length.
-            alpha: False-alarm rate allowed.
-            report: Told what is done, of twice `num_queries`.
-
-        Raises:
-            SearchError: If there are too few tracks or queries.
-        """
-        found = calibrate(
-            self.index,
-            self.fingerprints,
-            {name: Path(source.path) for name, source in self.sources.items()},
-            BudgetProbing(self.description.num_probes),
-            NUM_NEAREST,
-            num_queries,
-            alpha,
-            report=report,
-        )
+        self, options: IndexOptions, report: Callable[[int, int], None] = lambda num_done, num_total: None
+    ) -> None:
+        """Calibrate the no-match where asked for, or where it is stale, and keep it with the index; see `Searcher`."""
+        is_wanted = options.calibrate is not None or options.false_alarm_rate is not None
+        if options.calibrate == 0 or not (is_wanted or self.is_calibration_stale):
+            return
+        known, num_queries = self.index.no_match, options.calibrate or DEFAULT_QUERIES
+        alpha = options.false_alarm_rate or (DEFAULT_ALPHA if known is None else known.alpha)
+        paths = {name: Path(source.path) for name, source in self.sources.items()}
+        probing = BudgetProbing(self.description.num_probes)
+        try:
+            found = calibrate(
+                self.index, self.fingerprints, paths, probing, NUM_NEAREST, num_queries, alpha,
+                report=lambda num_done: report(num_done, 2 * num_queries),
+            )  # fmt: skip
+        except SearchError as error:
+            if is_wanted:
+                raise
+            _logger.warning("Not calibrated, so that every clip gets an answer: %s", error)
+            return
         self.index.set_no_match(found.no_match)
-        return found
+        tell_calibration(found, self.fingerprints)
 
-    def query(self, clips: Sequence[str], num_matches: int, num_probes: int | None = None) -> list[Answer]:
-        """Find clips; one that can't be read or is too short has an error in place of an answer.
+    def warnings(self, num_probes: int | None) -> list[str]:
+        """Say where answers have no p-values, or those of another index or search."""
+        if self.index.no_match is None:
+            return ["The index is not calibrated: every clip gets an answer, and nothing says how sure it is."]
+        if self.is_calibration_stale:
+            return [
+                "The index has grown by more than a tenth since it was calibrated; run search.py index or add with "
+                f"--calibrate {DEFAULT_QUERIES}."
+            ]
+        calibrated = self.description.num_probes
+        if num_probes in (None, calibrated):
+            return []
+        return [f"Calibrated with {calibrated} probes: with {num_probes}, p-values are those of another search."]
 
-        Args:
-            clips: Paths of audio files.
-            num_matches: Tracks to name a clip at most.
-            num_probes: Buckets that a segment visits; None for what the index was calibrated with.
-        """
-        answers: dict[str, Answer] = {}
+    def compact(self) -> None:
+        """Write all fingerprints anew without those of removed tracks."""
+        self.index.compact()
+
+    def verify(self) -> None:
+        """Read all files and compare their checksums; see `Searcher`."""
+        self.index.verify()
+
+    def query(self, clips: Sequence[str], num_answers: int, num_probes: int | None = None) -> list[TrackAnswer]:
+        """Find clips; one that can't be read or is too short has an error in place of an answer; see `Searcher`."""
+        answers: dict[str, TrackAnswer] = {}
         for start in range(0, len(clips), _CLIPS_AT_ONCE):
             part: dict[str, tuple[float, Tensor]] = {}
             for clip in clips[start : start + _CLIPS_AT_ONCE]:
                 try:
                     part[clip] = self._fingerprint_clip(Path(clip))
                 except AudioFileError as error:
-                    answers[clip] = Answer(clip, None, error=str(error))
+                    answers[clip] = TrackAnswer(clip, None, error=str(error))
             if part:
                 probing = BudgetProbing(num_probes or self.description.num_probes)
                 queries = [vectors for _, vectors in part.values()]
-                found = search_sequences(self.index, queries, num_matches, NUM_NEAREST, probing=probing)
+                found = search_sequences(self.index, queries, num_answers, NUM_NEAREST, probing=probing)
                 for row, (clip, (seconds, _)) in enumerate(part.items()):
-                    answers[clip] = Answer(clip, seconds, tuple(found.matches[row]), float(found.num_evaluated[row]))
+                    answers[clip] = TrackAnswer(
+                        clip, seconds, tuple(found.matches[row]), float(found.num_evaluated[row])
+                    )
         return [answers[clip] for clip in clips]
-
-    def describe(self) -> dict[str, object]:
-        """Return what the index is, as values JSON can hold."""
-        index, settings, no_match = self.index, self.index.settings, self.index.no_match
-        counts = np.diff(index.track_starts)[~index.is_removed]
-        sample_rate_hz = self.fingerprints.sample_rate_hz
-        num_samples = counts * self.fingerprints.hop_samples + self.fingerprints.segment_samples
-        num_samples -= self.fingerprints.hop_samples
-        sizes = _bucket_sizes(index.folder)
-        return {
-            "kind": "tracks",
-            "tracks": len(counts),
-            "hours": float(num_samples.sum()) / sample_rate_hz / 3600,
-            "fingerprints": int(counts.sum()),
-            "bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
-            "fingerprinter": self.description.fingerprinter.name,
-            "dimensions": settings.dim,
-            "hop_seconds": settings.hop_seconds,
-            "segment_seconds": settings.segment_seconds,
-            "storage": settings.storage,
-            "hash": self.description.hash_name,
-            "hash_checkpoint": self.description.hash_model.name if self.description.hash_model else None,
-            "bits": num_bits_of(index.projection, settings.dim),
-            "bucket_entropy_bits": bucket_entropy(sizes) if len(sizes) else None,
-            "probes": self.description.num_probes,
-            "generation": index.generation,
-            "removed_tracks": int(index.is_removed.sum()),
-            "calibration": None
-            if no_match is None
-            else {
-                "false_alarm_rate": no_match.alpha,
-                "fingerprints": no_match.num_items,
-                "is_stale": self.is_calibration_stale,
-                "thresholds": {str(count): no_match.threshold(count) for count in no_match.num_segments},
-            },
-        }
 
     def _fingerprint_clip(self, path: Path) -> tuple[float, Tensor]:
         waveform = read_track(path, self.fingerprints.sample_rate_hz)
@@ -281,16 +231,3 @@ class TrackSearch:
         self.index.add((source.name, vectors) for source, vectors in pending)
         pending.clear()
         return names
-
-
-def _bucket_sizes(folder: Path) -> Tensor:
-    """Return how many fingerprints lie in each bucket in use, removed ones too until the index is compacted."""
-    codes, sizes = [], []
-    for shard in read_fingerprint_manifest(folder).shards:
-        place = folder / SHARDS / shard.name
-        codes.append(np.load(place / "bucket_codes.npy", allow_pickle=False))
-        sizes.append(np.diff(np.load(place / "bucket_starts.npy", allow_pickle=False)))
-    if not codes:
-        return torch.empty(0, dtype=torch.long)
-    _, bucket = np.unique(np.concatenate(codes), return_inverse=True)
-    return torch.from_numpy(np.bincount(bucket, np.concatenate(sizes)).astype(np.int64))

@@ -7,8 +7,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
+import multiprocessing.process
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import jaxtyping
 import pytest
@@ -35,3 +38,16 @@ def unchecked_types() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def only_marked_tests_start_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that starts a process and isn't marked `processes`, which `make test-quick` leaves out."""
+    if request.node.get_closest_marker("processes") is not None:
+        return
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        pytest.fail("It starts a process: mark it with @pytest.mark.processes.")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)

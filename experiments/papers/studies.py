@@ -27,7 +27,7 @@ from experiments.papers.singh2024.settings import HASHES, Checkpoints, flow_stud
 from experiments.papers.singh2024.study import run_flow_study
 from experiments.papers.wandb_group import log_study
 from lightning_modules.frontends.pretrained.release import WeightsError
-from search_tool.models import SearchError
+from search_tool.model_records import SearchError
 from sound.errors import SoundError
 from storage.errors import StorageError
 

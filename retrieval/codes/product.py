@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.codes.base import Quantizer
 from retrieval.codes.kmeans import new_kmeans
+from retrieval.codes.quantizer import Quantizer
 
 # Under this many samples a codeword, faiss warns that k-means is poorly determined; reported, not enforced.
 SAMPLES_PER_CODEWORD_FLOOR = 39

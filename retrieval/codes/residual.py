@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.codes.base import Quantizer
+from retrieval.codes.quantizer import Quantizer
 
 
 class ResidualQuantizer(Quantizer):

@@ -3,18 +3,13 @@
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 import retrieval.codes
 from retrieval.codes.base import Coder
+from retrieval.files.coders import FORMAT_VERSION, CoderFileError, read_coder_description
 from storage.atomic import write_file
-
-FORMAT_VERSION = 1
-
-
-class CoderFileError(ValueError):
-    """A file does not hold a coder."""
 
 
 def save_coder(coder: Coder, path: Path) -> None:
@@ -40,28 +35,17 @@ def load_coder(path: Path) -> Coder:
         FileNotFoundError: If there is no such file.
         CoderFileError: If it is damaged, of a later version, or holds something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a coder in {path}, found no file there. Write one with save_coder.")
-    try:
-        with safe_open(path, "pt") as file:
-            description = json.loads((file.metadata() or {})["coder"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        version, name, options = description["version"], description["coder"], description["options"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CoderFileError(f"{path}: expected a coder, found something else ({error!r}). Write it again.") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CoderFileError(
-            f"{path}: expected version {FORMAT_VERSION} or earlier, found {version!r}. Update this project."
-        )
+    name, options = read_coder_description(path)
     kind = getattr(retrieval.codes, name, None) if name in retrieval.codes.__all__ else None
     if not (isinstance(kind, type) and issubclass(kind, Coder)):
         raise CoderFileError(f"{path}: expected one of this project's coders, found {name!r}. Update this project.")
     try:
         coder: Coder = kind(**options)
+        state = load_file(path)
         # Buffers made for another precision than the default are taken as they were written.
         floating = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), None)
         coder = coder if floating is None else coder.to(floating)
         coder.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise CoderFileError(f"{path}: expected a {name} as written, found a damaged one ({error}).") from error
     return coder

@@ -1,22 +1,22 @@
 """Codes -> ranked items."""
 
+from retrieval.files.fingerprints import FingerprintSettings
+from retrieval.files.indexes import IndexFileError
+from retrieval.files.no_match import NoMatch
 from retrieval.index.alignment import propose_alignments, rank_alignments, score_alignments
 from retrieval.index.asymmetric import AsymmetricIndex
-from retrieval.index.base import Index, Ranking
+from retrieval.index.base import Index
 from retrieval.index.buckets import Buckets
 from retrieval.index.candidates import nearest_candidates, rank_candidates_first
 from retrieval.index.cells import CellIndex
 from retrieval.index.exact import ExactIndex
 from retrieval.index.exhaustive import exhaustive_index
-from retrieval.index.files import IndexFileError
-from retrieval.index.fingerprint_files import FingerprintSettings
 from retrieval.index.fingerprint_index import FingerprintIndex
 from retrieval.index.hamming import HammingIndex
 from retrieval.index.hash_table import HashTable, TableSearch
 from retrieval.index.inverted import InvertedIndex
 from retrieval.index.multi_index import InvertedMultiIndex
 from retrieval.index.nearest import nearest_by_inner_product
-from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import (
     BudgetProbing,
     HashFunction,
@@ -27,6 +27,7 @@ from retrieval.index.probing import (
     num_bits_of,
     probe_buckets,
 )
+from retrieval.index.ranking import Ranking
 from retrieval.index.sequence_search import Match, SequenceSearch, search_sequences
 from retrieval.index.sharded import ShardedIndex, merge_rankings, merge_saved
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows

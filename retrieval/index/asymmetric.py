@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.codes import ProductQuantizer, Quantizer, encode_in_chunks
+from retrieval.files.indexes import Manifest
 from retrieval.index.base import Index, Options, to_float_rows
 from retrieval.index.coder import has_equal_state, read_coder, write_coder
-from retrieval.index.files import Manifest
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
 
 

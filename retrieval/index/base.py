@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,27 +12,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.index.files import IndexFileError, Manifest, read_item_ids, read_manifest, write_index_folder
+from retrieval.files.indexes import ITEM_IDS, IndexFileError, Manifest, read_item_ids, read_manifest, write_index_folder
 from retrieval.index.order import search_in_total_order
+from retrieval.index.ranking import Ranking
 from storage.atomic import write_array
 
 IndexKind = TypeVar("IndexKind", bound="Index")
 Options = Mapping[str, int | float | str | None]
 # faiss's searches on a GPU find so many items at most, and visit so many cells.
 MAX_GPU_ITEMS = 2048
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Items of each query, nearest first; of equally distant ones, the smaller id first.
-
-    Attributes:
-        item_ids: Ids as they were added; -1 where a search that is not exhaustive reached too few items.
-        distances: Smaller is closer; infinite where there is no item.
-    """
-
-    item_ids: Int[Tensor, "query rank"]
-    distances: Float[Tensor, "query rank"]
 
 
 class Index(ABC):
@@ -181,7 +168,7 @@ class Index(ABC):
         _ = self.faiss_index  # raises where there is none
 
         def write(partial: Path) -> None:
-            write_array(partial / "item_ids.npy", self._ids)
+            write_array(partial / ITEM_IDS, self._ids)
             self._write(partial)
 
         write_index_folder(folder, Manifest(type(self).__name__, dict(self._options()), len(self)), write)
@@ -208,7 +195,7 @@ class Index(ABC):
             raise IndexFileError(
                 f"{folder}: expected files of {manifest.kind} as written, found damaged ones ({error}). Build it again."
             ) from error
-        index._id_blocks = [read_item_ids(folder / "item_ids.npy")]
+        index._id_blocks = [read_item_ids(folder / ITEM_IDS)]
         counts = manifest.num_items, len(index), int(index.faiss_index.ntotal)
         if len(set(counts)) > 1:
             raise IndexFileError(f"{folder}: expected one number of items, found {counts}. Build it again.")

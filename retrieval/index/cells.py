@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.files.indexes import Manifest
 from retrieval.index.base import MAX_GPU_ITEMS, Index, to_float_rows
-from retrieval.index.files import Manifest, read_faiss
-from storage.faiss_index import write_faiss
+from storage.faiss_index import read_faiss, write_faiss
 
 CellKind = TypeVar("CellKind", bound="CellIndex")
 

@@ -6,14 +6,14 @@ from typing import TypeVar
 import torch
 
 from retrieval.codes import Coder, load_coder, save_coder
+from retrieval.files.coders import CODER_FILE
 
-_CODER_FILE = "coder.safetensors"
 CoderKind = TypeVar("CoderKind", bound=Coder)
 
 
 def write_coder(coder: Coder, folder: Path) -> None:
     """Write the coder of the index in `folder`."""
-    save_coder(coder, folder / _CODER_FILE)
+    save_coder(coder, folder / CODER_FILE)
 
 
 def read_coder(folder: Path, kind: type[CoderKind]) -> CoderKind:
@@ -23,7 +23,7 @@ def read_coder(folder: Path, kind: type[CoderKind]) -> CoderKind:
         ValueError: If it is damaged or of another kind.
         FileNotFoundError: If it is missing.
     """
-    coder = load_coder(folder / _CODER_FILE)
+    coder = load_coder(folder / CODER_FILE)
     if not isinstance(coder, kind):
         raise ValueError(f"expected a {kind.__name__}, found a {type(coder).__name__}")  # noqa: TRY004 - it is in a file
     return coder

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.files.indexes import Manifest
 from retrieval.index.base import Index, Options, to_float_rows
-from retrieval.index.files import Manifest
 from retrieval.index.flat_codes import FlatCodesIndex
 
 

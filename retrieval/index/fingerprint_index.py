@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval.codes import ProductQuantizer, save_coder
-from retrieval.index.files import COPY_AGAIN, IndexFileError
-from retrieval.index.fingerprint_files import (
+from retrieval.files.fingerprints import (
     QUANTIZER,
     SHARDS,
     FingerprintManifest,
@@ -23,10 +22,11 @@ from retrieval.index.fingerprint_files import (
     write_manifest,
     writer_lock,
 )
+from retrieval.files.indexes import COPY_AGAIN, IndexFileError
+from retrieval.files.no_match import NoMatch
 from retrieval.index.fingerprint_shard import ShardWriter, copy_shard, tracks_in_batches, writing_shard
 from retrieval.index.fingerprint_snapshot import Snapshot, check_projection, read_snapshot
 from retrieval.index.hash_table import TableSearch, best_of, check_search
-from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import BudgetProbing, HashFunction, Probing, WidthProbing, probe_buckets
 from storage.errors import naming_disk_errors
 from storage.manifest import check_content, record_file
@@ -297,5 +297,4 @@ class FingerprintIndex:
         self._shard_starts = np.cumsum([0, *map(len, shards)])
         self.track_names = [name for shard in shards for name in shard.track_names]
         self.is_removed = np.concatenate([np.empty(0, dtype=bool), *(shard.is_removed for shard in shards)])
-        counts = np.concatenate([np.zeros(1, dtype=np.int64), *(shard.track_counts for shard in shards)])
-        self.track_starts = np.cumsum(counts)
+        self.track_starts = np.cumsum(np.concatenate([[0], *(shard.track_counts for shard in shards)]), dtype=np.int64)

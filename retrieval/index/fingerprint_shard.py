@@ -1,7 +1,6 @@
 """A part of a fingerprint index that is written once: whole tracks, their vectors and their hash table."""
 
 import functools
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,22 +11,28 @@ from typing import BinaryIO
 import numpy as np
 from torch import Tensor
 
+from retrieval.files.fingerprints import (
+    ARRAYS,
+    COUNTS,
+    NAMES,
+    SHARDS,
+    VECTORS,
+    ShardRecord,
+    map_array,
+    read_shard_tracks,
+)
+from retrieval.files.indexes import COPY_AGAIN, IndexFileError
 from retrieval.index.buckets import Buckets
-from retrieval.index.files import COPY_AGAIN, IndexFileError
-from retrieval.index.fingerprint_files import SHARDS, ShardRecord
 from retrieval.index.hash_table import HashTable
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import VectorRows
 from storage.atomic import write_array, write_file, write_json, writing_folder
 from storage.errors import naming_disk_errors
-from storage.manifest import check_content, check_size, record_file
+from storage.manifest import check_content, record_file
 from storage.npy import append_array
 
-_VECTORS = "vectors.bin"
-_ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32, "rows": np.int32}
 _COPIED_ITEMS = 65_536
 _UNSORTED = "unsorted.bin"
-_COUNTS, _NAMES = "track_counts.npy", "track_names.json"
 
 
 class Shard:
@@ -45,22 +50,16 @@ class Shard:
 
     def __init__(self, folder: Path, record: ShardRecord, projection: HashFunction, rows: VectorRows) -> None:
         self.folder, self.record = folder / SHARDS / record.name, record
-        for name in (_VECTORS, _COUNTS, _NAMES, *(f"{array}.npy" for array in _ARRAYS)):
-            if name not in record.files:
-                raise IndexFileError(f"{self.folder / name}: expected in the index, found no entry. Build it again.")
-            check = check_content if name in (_COUNTS, _NAMES) else check_size
-            check(self.folder / name, record.files[name], COPY_AGAIN)
-        arrays = [_map_array(self.folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items()]
+        self._tracks = read_shard_tracks(folder, record)
+        self.track_names, self.track_counts = self._tracks.names, self._tracks.counts
+        self.is_removed = self._tracks.is_removed
+        arrays = [map_array(self.folder, name) for name in ARRAYS]
         shape = record.num_items, rows.width
-        if record.files[_VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
-            raise IndexFileError(f"{self.folder / _VECTORS}: expected {shape[0]} x {shape[1]} numbers. Build it again.")
+        if record.files[VECTORS].num_bytes != shape[0] * shape[1] * rows.dtype.itemsize:
+            raise IndexFileError(f"{self.folder / VECTORS}: expected {shape[0]} x {shape[1]} numbers. Build it again.")
         # "c": private pages, that torch and faiss take for writable; nobody writes
-        vectors = np.asarray(np.memmap(self.folder / _VECTORS, rows.dtype, "c", shape=shape))
+        vectors = np.asarray(np.memmap(self.folder / VECTORS, rows.dtype, "c", shape=shape))
         self.table = HashTable(projection, rows, vectors, Buckets(*arrays))
-        self.track_names: list[str] = json.loads((self.folder / _NAMES).read_text(encoding="utf-8"))
-        self.track_counts: np.ndarray = np.load(self.folder / _COUNTS, allow_pickle=False)
-        self.is_removed = np.zeros(len(self.track_names), dtype=bool)
-        self.is_removed[list(record.removed)] = True
         # whether an item may be found; None where all may
         self.is_alive = ~np.repeat(self.is_removed, self.track_counts) if record.removed else None
 
@@ -69,7 +68,7 @@ class Shard:
 
     def live_names(self) -> list[str]:
         """Return the names of the tracks that are not removed."""
-        return [name for name, is_removed in zip(self.track_names, self.is_removed, strict=True) if not is_removed]
+        return self._tracks.live_names()
 
     def copy_live(self, writer: "ShardWriter") -> None:
         """Append what is not removed to another shard."""
@@ -140,7 +139,7 @@ class ShardWriter:
         buckets = Buckets.from_pairs(codes, positions, self.num_items)
         del codes, positions
         arrays = buckets.codes, buckets.starts, buckets.positions, buckets.rows
-        for name, array in zip(_ARRAYS, arrays, strict=True):
+        for name, array in zip(ARRAYS, arrays, strict=True):
             write_array(self._folder / f"{name}.npy", array)
         unsorted = self._folder / _UNSORTED
         vectors = np.memmap(unsorted, self._rows.dtype, "r", shape=(self.num_items, self._rows.width))
@@ -149,10 +148,10 @@ class ShardWriter:
             for start in range(0, self.num_items, _COPIED_ITEMS):
                 append_array(file, vectors[buckets.items[start : start + _COPIED_ITEMS]])
 
-        write_file(self._folder / _VECTORS, write_sorted)
+        write_file(self._folder / VECTORS, write_sorted)
         unsorted.unlink()
-        write_array(self._folder / _COUNTS, np.array(self.track_counts, dtype=np.int64))
-        write_json(self._folder / _NAMES, self.track_names)
+        write_array(self._folder / COUNTS, np.array(self.track_counts, dtype=np.int64))
+        write_json(self._folder / NAMES, self.track_names)
 
 
 @contextmanager
@@ -235,13 +234,3 @@ def tracks_in_batches(
             names, vectors = [], []
     if names:
         yield names, vectors
-
-
-def _map_array(path: Path, dtype: type) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IndexFileError(f"{path}: expected an array, found a damaged file ({error}). Build it again.") from error
-    if array.dtype != dtype or array.ndim != 1:
-        raise IndexFileError(f"{path}: expected a row of {np.dtype(dtype)}, found {array.ndim} axes of {array.dtype}.")
-    return np.asarray(array)

@@ -7,16 +7,17 @@ import numpy as np
 import torch
 
 from retrieval.codes import BucketHash, ProductQuantizer, bucket_bits, load_coder
-from retrieval.index.coder import has_equal_state
-from retrieval.index.files import COPY_AGAIN, IndexFileError
-from retrieval.index.fingerprint_files import (
+from retrieval.files.fingerprints import (
     MANIFEST,
     QUANTIZER,
     FingerprintManifest,
-    read_fingerprint_manifest,
+    read_no_match,
+    read_whole,
 )
+from retrieval.files.indexes import COPY_AGAIN, IndexFileError
+from retrieval.files.no_match import NoMatch
+from retrieval.index.coder import has_equal_state
 from retrieval.index.fingerprint_shard import Shard
-from retrieval.index.no_match import NoMatch
 from retrieval.index.probing import HashFunction
 from retrieval.index.vector_rows import FloatRows, ProductRows, VectorRows
 from storage.manifest import check_content
@@ -75,13 +76,7 @@ def read_snapshot(folder: Path, projection: HashFunction) -> Snapshot:
     Raises:
         IndexFileError: If a file is missing, damaged or of a later version, or the hash is another one.
     """
-    while True:
-        manifest = read_fingerprint_manifest(folder)
-        try:
-            return _open_files(folder, manifest, projection)
-        except (IndexFileError, FileNotFoundError):
-            if read_fingerprint_manifest(folder).generation == manifest.generation:
-                raise
+    return read_whole(folder, lambda manifest: _open_files(folder, manifest, projection))
 
 
 def _open_files(folder: Path, manifest: FingerprintManifest, projection: HashFunction) -> Snapshot:
@@ -102,8 +97,7 @@ def _open_files(folder: Path, manifest: FingerprintManifest, projection: HashFun
     else:
         rows = FloatRows(settings.dim, "float32" if settings.storage == "float32" else "float16")
     shards = tuple(Shard(folder, record, projection, rows) for record in manifest.shards)
-    calibrations = [name for name in manifest.files if name.startswith("no_match-")]
-    return Snapshot(manifest, rows, shards, NoMatch.load(folder / calibrations[0]) if calibrations else None)
+    return Snapshot(manifest, rows, shards, read_no_match(folder, manifest))
 
 
 def check_projection(projection: HashFunction, dim: int) -> list[list[float]]:

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval.files.indexes import Manifest
 from retrieval.index.base import Index
-from retrieval.index.files import Manifest, read_faiss
-from storage.faiss_index import write_faiss
+from storage.faiss_index import read_faiss, write_faiss
 
 FlatKind = TypeVar("FlatKind", bound="FlatCodesIndex")
 

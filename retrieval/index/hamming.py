@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrieval.codes import BinaryHash, encode_in_chunks
+from retrieval.files.indexes import Manifest
 from retrieval.index.base import Index, Options
 from retrieval.index.coder import has_equal_state, read_coder, write_coder
-from retrieval.index.files import Manifest, read_faiss_binary
 from retrieval.index.flat_codes import FlatCodesIndex, sum_lookups
-from storage.faiss_index import write_faiss
+from storage.faiss_index import read_faiss_binary, write_faiss
 
 # entry [a, b]: bits in which two bytes differ
 _DIFFERING_BITS = torch.tensor([[(first ^ second).bit_count() for second in range(256)] for first in range(256)])

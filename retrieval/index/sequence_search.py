@@ -127,8 +127,8 @@ def _to_matches(
     p_values: list[float] | list[None] = [None] * len(chosen)
     is_match: list[bool] | list[None] = [None] * len(chosen)
     if index.no_match is not None:
-        columns = torch.from_numpy(score), torch.from_numpy(lengths[query])
-        p_values, is_match = index.no_match.p_value(*columns).tolist(), index.no_match.is_match(*columns).tolist()
+        p_values = index.no_match.p_value(score, lengths[query]).tolist()
+        is_match = index.no_match.is_match(score, lengths[query]).tolist()
     matches: list[list[Match]] = [[] for _ in lengths]
     for row, number in enumerate(query):
         matches[number].append(

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval.index.base import Index, Ranking
+from retrieval.index.base import Index
+from retrieval.index.ranking import Ranking
 
 
 class ShardedIndex:

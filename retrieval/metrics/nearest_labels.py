@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from retrieval.index.base import Ranking
+from retrieval.index.ranking import Ranking
 from retrieval.metrics.average_precision import average_precision, check_choice, mean_average_precision
 
 NeighbourMetric = Literal["cosine", "euclidean"]

@@ -11,7 +11,7 @@ import soundfile
 
 import search
 from search_tool import track_search
-from search_tool.files import Source, read_sources
+from search_tool.sources import Source, read_sources
 from tests.replicas.fma import make_music
 
 RATE_HZ = 16_000

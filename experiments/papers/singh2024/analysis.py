@@ -222,8 +222,8 @@ def measure_false_alarms(
     if int(calibrates.sum()) < np.ceil(1 / alpha) - 1:
         return None
     num_segments = queries["fingerprint"].shape[1]
-    threshold = NoMatch({num_segments: score[calibrates]}, len(rest.track), alpha)
-    is_answered = threshold.is_match(score, torch.full((len(score),), num_segments))
+    threshold = NoMatch({num_segments: score[calibrates].numpy()}, len(rest.track), alpha)
+    is_answered = torch.from_numpy(threshold.is_match(score.numpy(), np.full(len(score), num_segments)))
     is_right = hits_of(place, queries, rest)[0]
     tried = is_absent & ~calibrates
     return FalseAlarms(

@@ -17,7 +17,8 @@ from experiments.grids.cell import Cell
 from experiments.papers.singh2024.fingerprints import Encoder, Fingerprints
 from experiments.papers.singh2024.settings import ENCODERS, LEARNED_CONFIGS, FlowStudy
 from lightning_modules import HashModule
-from search_tool.models import SearchError, load_flow_hash, read_checkpoint, read_run_config, record_of
+from search_tool.model_records import SearchError, record_of
+from search_tool.models import load_flow_hash, read_checkpoint, read_run_config
 from storage.atomic import write_text
 
 _QUIET = (

@@ -154,5 +154,5 @@ def test_only_coders_of_this_project_are_made(written: Path, coder: object) -> N
 )
 def test_descriptions_that_do_not_fit_the_state_are_refused(written: Path, changes: dict[str, Any]) -> None:
     rewrite(written, **changes)
-    with pytest.raises(CoderFileError, match="found a damaged one"):
+    with pytest.raises(CoderFileError, match=r"found (a damaged one|something else)"):
         load_coder(written)

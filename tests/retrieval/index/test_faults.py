@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_a_fingerprint_index_as_it_was(tmp_path: Path, change
     index.remove(["track 2"])
     other.add(tracks(10, 30))
     before, files_before = contents(index), names(tmp_path / "index")
-    many = NoMatch({1: torch.arange(1000.0)}, 10)
+    many = NoMatch({1: np.arange(1000.0)}, 10)
     changes: dict[str, Callable[[], object]] = {
         "add": lambda: index.add(tracks(10, 30)),
         "compact": index.compact,

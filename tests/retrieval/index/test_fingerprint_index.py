@@ -154,7 +154,7 @@ def test_what_a_writer_that_died_left_is_cleared(tmp_path: Path) -> None:
 def test_damage_is_noticed(tmp_path: Path, storage: str, how: str) -> None:
     index = create(tmp_path / "index", storage)
     index.add(tracks(0, 9))
-    index.set_no_match(NoMatch({1: torch.linspace(0, 1, 99)}, len(index)))
+    index.set_no_match(NoMatch({1: np.linspace(0, 1, 99)}, len(index)))
     paths = [path for path in sorted((tmp_path / "index").rglob("*")) if path.is_file() and path.name != "writer.lock"]
     assert len(paths) == 9 + (storage == "product")
     for path in paths:
@@ -246,7 +246,7 @@ def test_only_like_indexes_with_other_tracks_are_merged(tmp_path: Path) -> None:
 def test_a_calibration_is_kept_with_the_index(tmp_path: Path) -> None:
     index = create(tmp_path / "index")
     for scale in (1.0, 2.0):
-        index.set_no_match(NoMatch({3: torch.linspace(0, scale, 99)}, len(index)))
+        index.set_no_match(NoMatch({3: np.linspace(0, scale, 99)}, len(index)))
         index.add(tracks(int(scale), int(scale) + 1))
         opened = FingerprintIndex.open(tmp_path / "index", bit_hash())
         assert opened.no_match is not None

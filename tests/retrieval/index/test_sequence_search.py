@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -135,7 +136,7 @@ def test_the_score_settles_ties_in_votes(index: FingerprintIndex, vectors: Tenso
 
 def test_answers_say_how_sure_they_are(index: FingerprintIndex, vectors: Tensor) -> None:
     assert search_sequences(index, [vectors[:3]], probing=EVERY_CODE).matches[0][0].is_match is None
-    index.set_no_match(NoMatch({2: torch.linspace(0.0, 0.99, 99)}, len(index)))
+    index.set_no_match(NoMatch({2: np.linspace(0.0, 0.99, 99)}, len(index)))
     (present,), (absent,) = search_sequences(
         index, [vectors[:3], unit(draw(3, DIM, seed=8))], probing=EVERY_CODE
     ).matches

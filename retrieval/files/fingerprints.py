@@ -17,22 +17,30 @@ deleted lives on as long as it is mapped.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from retrieval.index.files import IndexFileError
+import numpy as np
+
+from retrieval.files.indexes import COPY_AGAIN, IndexFileError
+from retrieval.files.no_match import NoMatch
 from storage.atomic import write_json
+from storage.errors import StorageError
 from storage.lock import hold_lock
-from storage.manifest import FileRecord
+from storage.manifest import FileRecord, check_content, check_size
 
 FORMAT_VERSION = 2
 MANIFEST = "index.json"
 QUANTIZER = "quantizer.safetensors"
 SHARDS = "shards"
+# files of a shard
+VECTORS, COUNTS, NAMES = "vectors.bin", "track_counts.npy", "track_names.json"
+ARRAYS = {"bucket_codes": np.int32, "bucket_starts": np.int64, "positions": np.int32, "rows": np.int32}
 _KIND = "FingerprintIndex"
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,25 @@ class FingerprintManifest:
     files: dict[str, FileRecord] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ShardTracks:
+    """The tracks of a shard, in order of their items.
+
+    Attributes:
+        names: All names, of removed tracks too.
+        counts: Items of each track; int64.
+        is_removed: Of each track.
+    """
+
+    names: list[str]
+    counts: np.ndarray
+    is_removed: np.ndarray
+
+    def live_names(self) -> list[str]:
+        """Return the names of the tracks that are not removed."""
+        return [name for name, is_removed in zip(self.names, self.is_removed, strict=True) if not is_removed]
+
+
 def write_manifest(folder: Path, manifest: FingerprintManifest) -> None:
     """Replace index.json; whoever reads it sees the earlier one or this one, whole.
 
@@ -138,6 +165,71 @@ def read_fingerprint_manifest(folder: Path) -> FingerprintManifest:
         raise IndexFileError(
             f"{path}: expected a complete description, found a part ({error!r}). Build it again."
         ) from error
+
+
+def read_whole(folder: Path, read: Callable[[FingerprintManifest], _Found]) -> _Found:
+    """Read index.json and what it names; again where a writer deleted some of it in between.
+
+    Raises:
+        StorageError: If a file is missing or damaged.
+    """
+    while True:
+        manifest = read_fingerprint_manifest(folder)
+        try:
+            return read(manifest)
+        except (StorageError, FileNotFoundError):
+            if read_fingerprint_manifest(folder).generation == manifest.generation:
+                raise
+
+
+def read_shard_tracks(folder: Path, record: ShardRecord) -> ShardTracks:
+    """Read which tracks a shard has; of its vectors and table, only the sizes are looked at.
+
+    Args:
+        folder: Of the index.
+        record: What index.json says of the shard.
+
+    Raises:
+        IndexFileError: If index.json does not list a file.
+        FileDamaged: If a file is missing or damaged.
+    """
+    place = folder / SHARDS / record.name
+    for name in (VECTORS, COUNTS, NAMES, *(f"{array}.npy" for array in ARRAYS)):
+        if name not in record.files:
+            raise IndexFileError(f"{place / name}: expected in the index, found no entry. Build it again.")
+        check = check_content if name in (COUNTS, NAMES) else check_size
+        check(place / name, record.files[name], COPY_AGAIN)
+    names: list[str] = json.loads((place / NAMES).read_text(encoding="utf-8"))
+    is_removed = np.zeros(len(names), dtype=bool)
+    is_removed[list(record.removed)] = True
+    return ShardTracks(names, np.load(place / COUNTS, allow_pickle=False), is_removed)
+
+
+def read_no_match(folder: Path, manifest: FingerprintManifest) -> NoMatch | None:
+    """Read the calibration of an index; None where there is none.
+
+    Raises:
+        IndexFileError: If it is damaged.
+    """
+    calibrations = [name for name in manifest.files if name.startswith("no_match-")]
+    return NoMatch.load(folder / calibrations[0]) if calibrations else None
+
+
+def map_array(place: Path, name: str) -> np.ndarray:
+    """Map one of the `ARRAYS` of a shard's folder into memory.
+
+    Raises:
+        IndexFileError: If it is damaged.
+    """
+    path, dtype = place / f"{name}.npy", ARRAYS[name]
+    try:
+        # "c": private pages, that torch and faiss take for writable; nobody writes
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise IndexFileError(f"{path}: expected an array, found a damaged file ({error}). Build it again.") from error
+    if array.dtype != dtype or array.ndim != 1:
+        raise IndexFileError(f"{path}: expected a row of {np.dtype(dtype)}, found {array.ndim} axes of {array.dtype}.")
+    return np.asarray(array)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
-from retrieval.index.files import IndexFileError
+from retrieval.files.indexes import IndexFileError
 from storage.atomic import write_arrays
+
+# growth beyond which a calibration is no longer taken for that of the index
+_STALE_GROWTH = 1.1
 
 
 class NoMatch:
@@ -37,13 +38,13 @@ class NoMatch:
     """
 
     def __init__(
-        self, absent_scores: Mapping[int, Float[Tensor, " _query"]], num_items: int, alpha: float = 0.01
+        self, absent_scores: Mapping[int, Float[np.ndarray, " _query"]], num_items: int, alpha: float = 0.01
     ) -> None:
         if not 0 < alpha < 1:
             raise ValueError(f"Expected a false-alarm rate between 0 and 1; got {alpha}. Usual is 0.01.")
         least = math.ceil(1 / alpha) - 1
         for num_segments, scores in absent_scores.items():
-            if len(scores) < least or bool(scores.isnan().any()):
+            if len(scores) < least or np.isnan(scores).any():
                 raise ValueError(
                     f"A false-alarm rate of {alpha} takes at least {least} scores, none of them NaN; got {len(scores)} "
                     f"of queries of {num_segments} segments. Search more absent queries, or allow a higher rate."
@@ -51,9 +52,7 @@ class NoMatch:
         if not absent_scores or min(absent_scores) < 1:
             raise ValueError(f"Expected scores by number of segments, from 1 on; got those of {sorted(absent_scores)}.")
         self.alpha, self.num_items = alpha, num_items
-        self._scores = {
-            count: scores.detach().cpu().double().sort().values for count, scores in sorted(absent_scores.items())
-        }
+        self._scores = {count: np.sort(scores.astype(np.float64)) for count, scores in sorted(absent_scores.items())}
 
     @property
     def num_segments(self) -> list[int]:
@@ -71,7 +70,9 @@ class NoMatch:
         rank = math.ceil((len(scores) + 1) * (1 - self.alpha) - 1e-9)
         return float(scores[rank - 1])
 
-    def p_value(self, scores: Float[Tensor, " query"], num_segments: Int[Tensor, " query"]) -> Float[Tensor, " query"]:
+    def p_value(
+        self, scores: Float[np.ndarray, " query"], num_segments: Int[np.ndarray, " query"]
+    ) -> Float[np.ndarray, " query"]:
         """Return how likely an absent query scores as high: (1 + number of absent scores as high) / (n + 1).
 
         Of absent queries, at most a share of p has a value up to p.
@@ -79,26 +80,33 @@ class NoMatch:
         Raises:
             ValueError: If queries so short were not calibrated.
         """
-        values = torch.empty(len(scores), dtype=torch.float64)
-        for count in num_segments.unique().tolist():
+        values = np.empty(len(scores))
+        for count in np.unique(num_segments).tolist():
             absent, chosen = self._of(count), num_segments == count
-            num_lower = torch.searchsorted(absent, scores[chosen].double().cpu().contiguous(), side="left")
-            values[chosen.cpu()] = (1 + len(absent) - num_lower).double() / (len(absent) + 1)
+            num_lower = np.searchsorted(absent, scores[chosen].astype(np.float64), side="left")
+            values[chosen] = (1 + len(absent) - num_lower) / (len(absent) + 1)
         return values
 
-    def is_match(self, scores: Float[Tensor, " query"], num_segments: Int[Tensor, " query"]) -> Bool[Tensor, " query"]:
+    def is_match(
+        self, scores: Float[np.ndarray, " query"], num_segments: Int[np.ndarray, " query"]
+    ) -> Bool[np.ndarray, " query"]:
         """Whether scores exceed their thresholds.
 
         Raises:
             ValueError: If queries so short were not calibrated.
         """
-        counts, numbers = num_segments.unique(return_inverse=True)
-        limits = torch.tensor([self.threshold(count) for count in counts.tolist()], dtype=torch.float64)
-        return scores.double().cpu() > limits[numbers.cpu()]
+        counts, numbers = np.unique(num_segments, return_inverse=True)
+        limits = np.array([self.threshold(count) for count in counts.tolist()])
+        found: np.ndarray = scores.astype(np.float64) > limits[numbers]
+        return found
+
+    def is_outgrown_by(self, num_items: int) -> bool:
+        """Whether an index has so many items by now that it is to be calibrated again."""
+        return num_items > _STALE_GROWTH * self.num_items
 
     def save(self, path: Path) -> None:
         """Write it as npz."""
-        arrays = {f"scores_{count}": scores.numpy() for count, scores in self._scores.items()}
+        arrays = {f"scores_{count}": scores for count, scores in self._scores.items()}
         write_arrays(path, {"alpha": np.array(self.alpha), "num_items": np.array(self.num_items), **arrays})
 
     @classmethod
@@ -111,14 +119,14 @@ class NoMatch:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 names = [name for name in arrays.files if name.startswith("scores_")]
-                scores = {int(name.removeprefix("scores_")): torch.from_numpy(arrays[name]) for name in names}
+                scores = {int(name.removeprefix("scores_")): arrays[name] for name in names}
                 return cls(scores, int(arrays["num_items"]), float(arrays["alpha"]))
         except (OSError, KeyError, ValueError, EOFError) as error:
             raise IndexFileError(
                 f"{path}: expected scores of absent queries, found a damaged file ({error}). Calibrate again."
             ) from error
 
-    def _of(self, num_segments: int) -> Tensor:
+    def _of(self, num_segments: int) -> np.ndarray:
         known = [count for count in self._scores if count <= num_segments]
         if not known:
             raise ValueError(

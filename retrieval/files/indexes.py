@@ -11,9 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 
 from storage.atomic import write_json, writing_folder
@@ -21,6 +19,7 @@ from storage.errors import StorageError
 from storage.manifest import check_files, record_file
 
 FORMAT_VERSION = 1
+ITEM_IDS = "item_ids.npy"
 _MANIFEST = "index.json"
 COPY_AGAIN = "Copy it again, or build the index again."
 
@@ -121,21 +120,3 @@ def read_item_ids(path: Path) -> np.ndarray:
     if item_ids.dtype != np.int64 or item_ids.ndim != 1:
         raise IndexFileError(f"{path}: expected a row of int64, found {item_ids.ndim} axes of {item_ids.dtype}.")
     return np.asarray(item_ids)
-
-
-def read_faiss(path: Path) -> Any:  # noqa: ANN401 - faiss's types lack members
-    """Map a faiss index into memory; codes and lists are read as searches need them.
-
-    Raises:
-        RuntimeError: If the file holds something else.
-    """
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-
-
-def read_faiss_binary(path: Path) -> Any:  # noqa: ANN401
-    """Map a faiss index of bits into memory.
-
-    Raises:
-        RuntimeError: If the file holds something else.
-    """
-    return faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)
