@@ -1,14 +1,17 @@
 """The examples of the manual run from a folder outside the repository, as the page on extending says."""
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import reproduce
 import train
-from tests.docs.pages import DOCS
+from tests.docs.pages import DOCS, ROOT
 from tests.replicas.audio_folder import make_audio_folder
 
 PACKAGE = "my_package"
@@ -78,3 +81,18 @@ def test_paper(outside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = next(outside.glob("runs/reproduce/median_cut/median_cut.csv")).read_text(encoding="utf-8")
     assert [line.partition(",")[0] for line in table.splitlines()] == ["mAP in %", "ITQ", "median cut"]
     assert "median cut" in capsys.readouterr().out
+
+
+@pytest.mark.processes
+def test_a_config_as_a_user_starts_it(outside: Path) -> None:
+    shutil.copy(DOCS / "examples" / "my_dqn.yaml", outside)
+    command = [sys.executable, str(ROOT / "train.py"), "fit", "--config", "my_dqn.yaml", *SOUNDS, *QUICK]
+    environment = os.environ | {"PYTHONPATH": str(outside), "EARMARK_TRUSTED_PACKAGES": PACKAGE}
+    ended = subprocess.run(
+        [*command, "--model.num_codewords=4", "--model.num_bits=8"],
+        env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    config = next(outside.glob("runs/my_dqn/*/config.yaml")).read_text(encoding="utf-8")
+    assert "my_package.loss.CosineHingeLoss" in config
+    assert "LogMelStatistics" in config  # of demo.yaml
