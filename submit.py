@@ -8,11 +8,12 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from experiments.grids.submit_command import submit
+from experiments.papers.command import read_target
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, as given or as on the process's own command line; return its exit status."""
-    return submit(arguments)
+    return submit(read_target, arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 # faiss and torch bring an OpenMP pool each; spinning threads of one slow the other. Set before either is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -11,35 +12,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "SLURM_JOB_ID" in os.environ:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
-from datamodules import DatasetError
-from experiments.command.cli import EarmarkCli, run_command
-from experiments.command.configs import ConfigError
-from experiments.command.run_folder import RunFolderError
-from experiments.command.wandb_mode import WandbRefused
-from lightning_modules.checkpoints import CheckpointError
-from lightning_modules.frontends.pretrained.release import WeightsError
-from lightning_modules.trusted_classes import UntrustedClass
-from sound.errors import SoundError
-from storage.errors import StorageError, is_full_disk
+from experiments.command.answers import answer
+from experiments.command.errors import one_line_errors
+
+if TYPE_CHECKING:
+    from experiments.command.cli import EarmarkCli
 
 
-def main(arguments: Sequence[str] | None = None) -> EarmarkCli:
+def main(arguments: Sequence[str] | None = None) -> "EarmarkCli":
     """Run one command, as given or as on the process's own command line."""
+    answer(sys.argv[1:] if arguments is None else arguments)
+    from experiments.command.cli import run_command  # torch and Lightning, once there is something to run
+
     return run_command(arguments)
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         main()
-    except (
-        CheckpointError, ConfigError, DatasetError, RunFolderError, SoundError, StorageError, UntrustedClass,
-        WandbRefused, WeightsError,
-    ) as error:  # fmt: skip
-        sys.exit(f"\nerror: {error}")
-    except OSError as error:
-        if not is_full_disk(error):
-            raise
-        sys.exit(
-            f"\nerror: expected room on the disk, found {error}. Make room; a fit goes on from its last checkpoint "
-            "with --ckpt_path PATH."
-        )

@@ -1,7 +1,6 @@
 """Measure the training of a fingerprinter: python benchmarks/fingerprint_training.py --config fingerprinter.yaml."""
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -9,13 +8,10 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.tables import print_measurements
 from benchmarks.training_step import (
     PRECISIONS,
-    DeviceSearch,
-    PartMeasurement,
-    StepMeasurement,
     TrainingBenchmark,
     measure_ceilings,
     measure_device_search,
@@ -54,22 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"A step: {benchmark.num_flops / 1e9:,.0f} billion operations, {benchmark.num_bytes / 1e9:.2f} GB")
     kinds = (False, True) if options.compile else (False,)
     steps = [benchmark.steps(each, ceilings, is_compiled=kind) for kind in kinds for each in PRECISIONS]
-    _print(console, "Steps", steps)
+    print_measurements(console, "Steps", steps)
     for precision in PRECISIONS:
-        _print(console, f"Parts, {precision}", benchmark.parts(precision, loader))
+        print_measurements(console, f"Parts, {precision}", benchmark.parts(precision, loader))
     if options.search_items:
-        _print(console, "Exact search on the device", [measure_device_search(device, options.search_items, ceilings)])
-
-
-def _print(
-    console: Console, title: str, rows: Sequence[StepMeasurement] | Sequence[PartMeasurement] | Sequence[DeviceSearch]
-) -> None:
-    table = Table(title=title)
-    for field in dataclasses.fields(rows[0]):
-        table.add_column(field.name.replace("_", " "), justify="right")
-    for row in rows:
-        table.add_row(*(f"{cell:,.4g}" if isinstance(cell, float) else f"{cell}" for cell in dataclasses.astuple(row)))
-    console.print(table)
+        print_measurements(
+            console, "Exact search on the device", [measure_device_search(device, options.search_items, ceilings)]
+        )
 
 
 if __name__ == "__main__":

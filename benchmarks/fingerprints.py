@@ -5,7 +5,6 @@ python benchmarks/fingerprints.py --vectors item.npy --queries query.npy     # h
 """
 
 import argparse
-import dataclasses
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,12 +17,12 @@ import faiss
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks.fingerprint_index import SizeMeasurement, measure_size
-from benchmarks.fingerprint_rivals import BATCHES, RivalMeasurement, compare_searches, default_hashes
+from benchmarks.fingerprint_index import measure_size
+from benchmarks.fingerprint_rivals import BATCHES, compare_searches, default_hashes
 from benchmarks.synthetic_fingerprints import clustered_queries
+from benchmarks.tables import print_measurements
 from retrieval.codes import load_coder
 from retrieval.index import HashFunction
 
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             place = options.folder or Path(folder) / "index"
             size = measure_size(place, options.num_items, num_bits=options.bits[0], report=report)
-        _print(console, "Index", [size])
+        print_measurements(console, "Index", [size])
     if options.vectors or options.compare_items:
         if options.vectors:
             vectors, queries = _load(options.vectors).float(), _load(options.queries).float()
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.storage,
             options.reach,
         )
-        _print(console, f"Search at one recall, batches of {', '.join(map(str, BATCHES))}", found)
+        print_measurements(console, f"Search at one recall, batches of {', '.join(map(str, BATCHES))}", found)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,21 +103,6 @@ def _load_hash(path: Path) -> HashFunction:
     if not isinstance(coder, HashFunction):
         raise TypeError(f"{path}: expected a hash, found {type(coder).__name__}. Save one with save_coder.")
     return coder
-
-
-def _print(console: Console, title: str, rows: Sequence[SizeMeasurement] | Sequence[RivalMeasurement]) -> None:
-    table = Table(title=title)
-    for field in dataclasses.fields(rows[0]):
-        table.add_column(field.name.replace("_", " "), justify="left" if field.name == "method" else "right")
-    for row in rows:
-        table.add_row(*map(_format, dataclasses.astuple(row)))
-    console.print(table)
-
-
-def _format(cell: object) -> str:
-    if isinstance(cell, tuple):
-        return " / ".join(map(_format, cell))
-    return f"{cell:,.4g}" if isinstance(cell, float) else str(cell)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from rich.console import Console
 from rich.table import Table
 
-import train
+from experiments.command.cli import run_command
 
 _NUM_EPOCHS = 4  # of a run; the first one warms up
 _QUIET = (
@@ -35,7 +35,7 @@ def list_cases(
 
     A baseline trains nothing: its one fit is done by the first process.
     """
-    log_mel = "--data.frontend=lightning_modules.frontends.LogMel"
+    log_mel = "--model.preprocessing.frontend=lightning_modules.frontends.LogMel"
     cases = {
         "dqn": (200, ["--config=dqn.yaml", *_EVENTS]),
         "vae": (64, ["--config=vae_small.yaml", *_EVENTS, log_mel, "--data.frames_per_clip=156",
@@ -59,7 +59,7 @@ def list_cases(
 
 def measure(arguments: Sequence[str], batch_size: int, num_processes: int, place: Path) -> list[float]:
     """Run a fit and return the seconds of its epochs but the first."""
-    train.main(
+    run_command(
         ["fit", arguments[0], *_QUIET, *arguments[1:], f"--data.batch_size={batch_size // num_processes}",
          f"--trainer.devices={num_processes}", f"--trainer.default_root_dir={place}",
          f"--trainer.logger.save_dir={place}",

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +11,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import faiss
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from benchmarks.search_measures import run_search_benchmark
-from experiments.papers.jati2020.search_complexity import measure_complexity
-from experiments.papers.jati2020.search_report import to_table, write_report
+from benchmarks.search_measures import SearchMeasurement, run_search_benchmark
+from experiments.compare.study_report import write_report
+from experiments.compare.study_table import measurement_table
+from experiments.papers.jati2020.complexity import complexity_table, draw_complexity, measure_complexity
 
-_TABLE_WIDTH = 140  # a narrower terminal folds the lines, rather than cutting the figures
+_HEADINGS = {
+    "num_items": "items", "num_probes": "probes", "recall_at_1": "recall @1", "recall_at_10": "recall @10",
+    "single_per_second": "queries/s", "batch_per_second": "queries/s by 100", "single_ratio": "time / faiss",
+    "batch_ratio": "time / faiss by 100", "build_seconds": "build s", "bytes_per_item": "bytes an item",
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,13 +51,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.complexity:
             dims = options.dim or [128, 512]
             costs = measure_complexity(options.sizes, dims, options.bits, seconds=options.seconds, report=report)
-            table, written = to_table(costs, "Complexity"), write_report(costs, options.output, "complexity")
+            table, figure = complexity_table(costs), draw_complexity(costs)
         else:
             dim = (options.dim or [64])[0]
             found = run_search_benchmark(options.sizes, dim, options.bits, seconds=options.seconds, report=report)
-            table, written = to_table(found, "Search"), write_report(found, options.output, "search")
-    Console(width=max(console.width, _TABLE_WIDTH)).print(table)
-    console.print(f"Written: {', '.join(map(str, written))}", soft_wrap=True)
+            table = measurement_table("search", "Search", found, _HEADINGS)
+            figure = draw_recall(found)
+    write_report(options.output, table.title, [table], {table.name: figure})
+    sys.stdout.write(f"{table.markdown()}\nWritten: {options.output}\n")
+
+
+def draw_recall(measurements: Sequence[SearchMeasurement]) -> Figure:
+    """Draw recall@10 against queries a second in batches, a panel a size, a line a method; right and up is better."""
+    sizes = sorted({measurement.num_items for measurement in measurements})
+    methods = list(dict.fromkeys(measurement.method for measurement in measurements))
+    figure = Figure(figsize=(4.5 * len(sizes), 4.5), layout="constrained")
+    panels = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
+    for axes, size in zip(panels, sizes, strict=True):
+        for method in methods:
+            points = [point for point in measurements if (point.num_items, point.method) == (size, method)]
+            axes.plot(
+                [point.batch_per_second for point in points],
+                [100 * point.recall_at_10 for point in points],
+                marker="o",
+                label=method,
+            )
+        axes.set(xscale="log", xlabel="queries a second, 100 at a time", title=f"{size:,} items", ylim=(0, 102))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("recall@10 in %")
+    panels[-1].legend(fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.search_measures import clustered_vectors
+from experiments.papers.jati2020.clustered_vectors import clustered_vectors
 
 _NUM_CLUSTERS = 2000
 _NOISE = 0.33

@@ -182,7 +182,7 @@ class TrainingBenchmark:
         return torch.cat([*self.model.distortion(on["waveform"], on["noise"], on["room"], self._generator)])
 
     def _frames(self, segments: Float[Tensor, "sample time"]) -> Float[Tensor, "sample band frame"]:
-        frames: Tensor = self.model.frontend(segments, self.model.distortion.sample_rate_hz)
+        frames: Tensor = self.model.preprocessing.frontend(segments, self.model.distortion.sample_rate_hz)
         return frames.transpose(1, 2)
 
     def _loss(self, fingerprints: Float[Tensor, "sample feature"]) -> Float[Tensor, ""]:

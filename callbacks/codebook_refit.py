@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from callbacks.protocols import HasRoles
+from callbacks.role_batches import fetch_batch
 from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import CodebookFit
 from retrieval.codes.product import SAMPLES_PER_CODEWORD_FLOOR
@@ -99,7 +100,7 @@ class CodebookRefit(pl.Callback):
         module.eval()
         with torch.no_grad():
             parts = [
-                module(dataset.__getitems__(chosen[part].tolist())["feature"].to(module.device))
+                module(fetch_batch(module, dataset, chosen[part].tolist())["feature"])
                 for part in own.split(_ITEMS_PER_BATCH)
             ]
         module.train(was_training)

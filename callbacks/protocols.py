@@ -88,14 +88,6 @@ class HasSuperclasses(Protocol):
 
 
 @runtime_checkable
-class RestoresFeatures(Protocol):
-    """A data module that standardises features and can undo it."""
-
-    def restore_features(self, feature: np.ndarray) -> np.ndarray:
-        """Return features, [..., feature], in the front end's units."""
-
-
-@runtime_checkable
 class InvertibleFrontEnd(Protocol):
     """A front end whose frames can be turned back into sound."""
 

@@ -1,9 +1,9 @@
-"""What every corpus of clips shares, however its clips are labelled: front end, cache, roles, loaders."""
+"""What every corpus of clips shares, however its clips are labelled: cache, roles, loaders."""
 
 import dataclasses
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from datamodules.base import CorpusDataModule
-from datamodules.batches.clip_frames import ClipFrames, ShortClips, check_frames_per_clip
+from datamodules.batches.clip_frames import ClipFrames, ShortClips, check_frames_per_clip, check_single_frame
 from datamodules.batches.dealing import processes_and_rank
 from datamodules.batches.feature_dataset import ClipFeatures, FeatureDataset
 from datamodules.batches.pairs import PairDataset
@@ -20,7 +20,6 @@ from datamodules.batches.resumable_loader import ResumableLoader, ShuffledSample
 from datamodules.caches.embedding_cache import EmbeddingCache, WaveformFrontEnd, open_or_make_cache
 from datamodules.caches.precomputed import PrecomputedEmbeddings
 from datamodules.errors import DatasetMissing
-from datamodules.feature_scale import CenteredClips, FeatureScale, StandardizedClips, measure_scale
 from datamodules.splits.roles import Role, Roles
 
 _logger = logging.getLogger(__name__)
@@ -47,14 +46,9 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
     """Serve the cached embeddings of a corpus by role.
 
     A corpus says where it is, what its clips and classes are, which clip has which role, and how it is trained on
-    (`train_dataloader`).
+    (`train_dataloader`). The front end is the model's: who makes both hands it over by `embed_with`.
 
     Args:
-        frontend: Frozen front end that embeds the clips, or embeddings computed beforehand.
-        standardize: Whether each feature is brought to mean 0 and deviation 1 over the (unlabelled) database; padding
-            stays 0.
-        center_clips: Whether each clip's own mean, over the frames served and all features, is taken off first, so that
-            its level doesn't matter.
         frames_per_clip: Frames served of each clip, its first ones; a shorter clip is filled up as `short_clips` says.
             None serves the mean over all its frames.
     """
@@ -62,20 +56,18 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
     short_clips: ClassVar[ShortClips] = "repeat"
     keeps_workers = True
 
-    frontend: nn.Module
-    standardize: bool = False
-    center_clips: bool = False
     frames_per_clip: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_frames_per_clip(self.frames_per_clip, self.frontend)
+        check_frames_per_clip(self.frames_per_clip)
+        self._frontend: WaveformFrontEnd | PrecomputedEmbeddings | None = None
         self._class_names: list[str] | None = None
         self._items: list[ClipT] | None = None
         self._roles: Roles | None = None
         self._features: ClipFeatures = np.zeros((0, 0), np.float32)
+        self._num_frames: np.ndarray | None = None  # of each clip, where the rest of its frames is padding
         self._fields: dict[str, np.ndarray] = {}
-        self._scale: FeatureScale | None = None
 
     # What a corpus defines.
 
@@ -105,9 +97,28 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
     # What it serves.
 
     @property
-    def feature_dim(self) -> int:
-        """Size of a feature."""
-        return self._embedder.frame_dim
+    def frontend(self) -> WaveformFrontEnd | PrecomputedEmbeddings:
+        """What embeds the clips.
+
+        Raises:
+            RuntimeError: Before `embed_with`.
+        """
+        if self._frontend is None:
+            raise RuntimeError("Call embed_with(frontend) before asking for features.")
+        return self._frontend
+
+    def embed_with(self, frontend: nn.Module) -> None:
+        """Have the clips embedded by a front end.
+
+        Args:
+            frontend: Frozen, `lightning_modules.frontends.FrontEnd`; or embeddings computed beforehand.
+
+        Raises:
+            SplitError: If it can't give as many frames as are to be served.
+        """
+        if isinstance(frontend, PrecomputedEmbeddings):
+            check_single_frame(self.frames_per_clip)
+        self._frontend = cast(WaveformFrontEnd | PrecomputedEmbeddings, frontend)
 
     @property
     def num_classes(self) -> int:
@@ -148,7 +159,7 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
     def prepare_data(self) -> None:
         """Find or fetch the corpus and embed it, on one process a machine."""
         self.find_corpus()
-        self._embedder.prepare()
+        self.frontend.prepare()
         self.open_cache()
 
     def open_cache(self) -> EmbeddingCache:
@@ -159,12 +170,11 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
             StorageError: If the cache is damaged, or can't be written.
             DatasetMissing: If embeddings computed beforehand lack a clip and `on_bad_audio` is `raise`.
         """
-        embedder = self._embedder
-        if isinstance(embedder, PrecomputedEmbeddings):
-            return embedder.select([item.name for item in self.items], self.on_bad_audio)
+        if isinstance(self.frontend, PrecomputedEmbeddings):
+            return self.frontend.select([item.name for item in self.items], self.on_bad_audio)
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         paths, corpus = [item.path for item in self.items], type(self).__name__.lower()
-        return open_or_make_cache(Path(self.cache_dir), corpus, paths, embedder, device, self.on_bad_audio)
+        return open_or_make_cache(Path(self.cache_dir), corpus, paths, self.frontend, device, self.on_bad_audio)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the embeddings and split the corpus; the split is the same in every stage."""
@@ -175,7 +185,7 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
         usable[list(cache.skipped)] = False
         roles = self._split(usable)
         self._fields = self.item_fields(self.items)
-        self._serve(cache, roles.database)
+        self._serve(cache)
         self._roles = roles
         _logger.info(
             "%s: %d clips; %d to train on, %d queries, %d in the database; %d skipped.",
@@ -185,18 +195,21 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
         if len(self.roles.val_query) == 0:
             _logger.warning("No validation: every recording it could ask for is seen in training.")
 
-    def restore_features(self, feature: np.ndarray) -> np.ndarray:
-        """Undo the standardisation of features, [..., feature]; what `center_clips` took off stays off.
+    def database_features(self, values_at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yield the features of the database, some clips at a time.
+
+        Args:
+            values_at_once: Values together, but at least one clip.
 
         Returns:
-            Features in the front end's units, in the precision given; as given where `standardize` is off.
-
-        Raises:
-            RuntimeError: Before `setup`.
+            Features, [clip, feature] or [clip, frame, feature]; and how many frames of each clip aren't padding, None
+            where there is no padding.
         """
-        if self._roles is None:
-            raise RuntimeError("Call setup() before restoring features.")
-        return feature if self._scale is None else self._scale.restore(feature)
+        database = self.roles.database
+        clips_at_once = max(1, values_at_once // self._features[database[:1]].size)
+        for start in range(0, len(database), clips_at_once):
+            clips = database[start : start + clips_at_once]
+            yield self._features[clips], None if self._num_frames is None else self._num_frames[clips]
 
     def role_dataset(self, role: Role) -> FeatureDataset:
         """Return the items of one role, in order of their index."""
@@ -219,27 +232,18 @@ class ClipDataModule(CorpusDataModule, Generic[ClipT]):
         """Queries, or items of the database, a batch; many where an item is small."""
         return self.batch_size if self.frames_per_clip else max(self.batch_size, 1024)
 
-    @property
-    def _embedder(self) -> WaveformFrontEnd | PrecomputedEmbeddings:
-        return cast(WaveformFrontEnd | PrecomputedEmbeddings, self.frontend)
-
     def _split(self, usable: np.ndarray) -> Roles:
         return self.assign_roles(self.items, usable)
 
-    def _serve(self, cache: EmbeddingCache, measured: np.ndarray) -> None:
-        """Keep the features to serve; their scale is that of the `measured` items."""
-        num_frames: np.ndarray | None = None  # of each clip, where the rest of its frames is padding
+    def _serve(self, cache: EmbeddingCache) -> None:
+        """Keep the features to serve."""
         self._features = cache.mean
         if self.frames_per_clip is not None:
             frames = ClipFrames(cache.frames, cache.offsets, self.frames_per_clip, self.short_clips)
-            self._features, num_frames = frames, frames.num_frames if self.short_clips == "pad" else None
+            self._features, self._num_frames = frames, frames.num_frames if self.short_clips == "pad" else None
         if self.short_clips == "pad":
-            self._fields["num_frames"] = np.ones(len(self.items), np.int64) if num_frames is None else num_frames
-        if self.center_clips:
-            self._features = CenteredClips(self._features, num_frames)
-        if self.standardize:
-            self._scale = measure_scale(self._features, measured, num_frames=num_frames)
-            self._features = StandardizedClips(self._features, self._scale, num_frames)
+            ones = np.ones(len(self.items), np.int64)
+            self._fields["num_frames"] = ones if self._num_frames is None else self._num_frames
 
     def _dataset(self, item_indices: np.ndarray) -> FeatureDataset:
         further = {name: values for name, values in self._fields.items() if name != "label"}

@@ -73,6 +73,11 @@ class FingerprintPairs(QueriesAndDatabase):
         return self._source.fingerprinter.fingerprint_dim
 
     @property
+    def fingerprinter_checkpoint(self) -> str:
+        """Checkpoint of the fingerprinter, wherever a command runs."""
+        return str(Path(self._source.fingerprinter.checkpoint).resolve())
+
+    @property
     def conditions(self) -> Sequence[str]:
         """Names of the conditions that `condition` numbers."""
         return self.corpus.conditions

@@ -1,16 +1,15 @@
 """What every model that embeds items for retrieval shares: collecting, searching, scoring."""
 
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import cast
 
-import pytorch_lightning as pl
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_modules.collector import ItemCollector
 from lightning_modules.global_batch import log_scores
+from lightning_modules.preprocessing import PreprocessedModule, Preprocessing
+from lightning_modules.queries_and_items import QueriesAndItems, Stage
 from retrieval.codes import CodebookFit, Coder
 from retrieval.index import Index, exhaustive_index
 from retrieval.metrics import ScoringOptions, embedding_spread, evaluate_retrieval
@@ -21,23 +20,22 @@ Batch = Mapping[str, Tensor]
 _COLUMNS = ("label", "feature", "embedding")
 
 
-class RetrievalModule(pl.LightningModule, ABC):
+class RetrievalModule(QueriesAndItems, PreprocessedModule):
     """Embed queries and database items, search, score.
 
     Validation and test read two loaders: queries, then the database. After a test, `retrieval_outputs` holds what
     reports need.
 
     Args:
+        preprocessing: What features go through first.
         scoring: Definitions of the scores.
     """
 
-    def __init__(self, scoring: ScoringOptions) -> None:
-        super().__init__()
+    def __init__(self, preprocessing: Preprocessing, scoring: ScoringOptions) -> None:
+        super().__init__(preprocessing)
         self.scoring = scoring
         self.retrieval_outputs: RetrievalOutputs | None = None
-        self._collectors = nn.ModuleDict(
-            {f"{stage}_{role}": ItemCollector(_COLUMNS) for stage in ("val", "test") for role in ("query", "item")}
-        )
+        self.gather(_COLUMNS, _COLUMNS)
 
     @abstractmethod
     def forward(self, feature: Float[Tensor, "batch *feature"]) -> Float[Tensor, "batch embedding"]:
@@ -52,40 +50,20 @@ class RetrievalModule(pl.LightningModule, ABC):
         """What reports call it."""
         return type(self).__name__
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Embed one batch of queries (loader 0) or database items (loader 1)."""
-        self._collect("val", batch, dataloader_idx)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Embed one batch of queries (loader 0) or database items (loader 1)."""
-        self._collect("test", batch, dataloader_idx)
-
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the batch's indices, labels and embeddings."""
         return {"item_index": batch["item_index"], "label": batch["label"], "embedding": self(batch["feature"])}
 
-    def on_validation_epoch_end(self) -> None:
-        """Score the validation queries."""
-        self._score("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Score the test queries and keep all that reports need."""
-        self.retrieval_outputs = self._score("test")
-
-    def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
-        role = ("query", "item")[dataloader_idx]
+    def columns_of(self, batch: Batch, *, is_query: bool) -> Batch:
+        """Embed a batch."""
         feature = batch["feature"]
         # of a clip's frames the mean is kept: what reports compare with, at a size that memory holds
         mean = feature.mean(dim=1) if feature.ndim == 3 else feature
-        self._collector(stage, role).update({**batch, "feature": mean, "embedding": self(feature).float()})
+        return {**batch, "feature": mean, "embedding": self(feature).float()}
 
-    def _collector(self, stage: str, role: str) -> ItemCollector:
-        return cast(ItemCollector, self._collectors[f"{stage}_{role}"])
-
-    def _score(self, stage: str) -> RetrievalOutputs:
-        query_items, database_items = (
-            EmbeddedItems(**self._collector(stage, role).collect()) for role in ("query", "item")
-        )
+    def score(self, stage: Stage, queries: dict[str, Tensor], items: dict[str, Tensor]) -> None:
+        """Search and score; after a test, keep all that reports need."""
+        query_items, database_items = EmbeddedItems(**queries), EmbeddedItems(**items)
         index = self.build_index(database_items)
         scores = evaluate_retrieval(
             index,
@@ -97,13 +75,15 @@ class RetrievalModule(pl.LightningModule, ABC):
         )
         spread = dataclasses.asdict(embedding_spread(database_items.embedding))
         log_scores(self, stage, scores.summary() | spread, len(query_items.label))
-        return RetrievalOutputs(query_items, database_items, index, scores)
+        if stage == "test":
+            self.retrieval_outputs = RetrievalOutputs(query_items, database_items, index, scores)
 
 
 class CodedRetrievalModule(RetrievalModule):
     """Embed, encode the embeddings of the database, search the codes exhaustively.
 
     Args:
+        preprocessing: What features go through first.
         scoring: Definitions of the scores.
     """
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch, CodedRetrievalModule
+from lightning_modules.preprocessing import Preprocessing
 from retrieval.codes import Coder
 from retrieval.metrics import ScoringOptions
 
@@ -21,7 +22,7 @@ class Baseline(CodedRetrievalModule):
     `callbacks.CodebookRefit` with `fit_on: database` fits it, `callbacks.FinalCheckpoint` keeps it.
 
     Args:
-        input_dim: Size of a feature; the data module gives it.
+        preprocessing: Front end, centring and scale of the features.
         coder: Makes the code from the sizes of feature and code.
         num_bits: Length of a code.
         normalize: Whether features are scaled to unit length first.
@@ -30,16 +31,16 @@ class Baseline(CodedRetrievalModule):
 
     def __init__(
         self,
-        input_dim: int,
+        preprocessing: Preprocessing,
         coder: Callable[[int, int], Coder],
         num_bits: int = 48,
         normalize: bool = False,
         scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(scoring)
+        super().__init__(preprocessing, scoring)
         self.num_bits = num_bits
         self.normalize = normalize
-        self._coder = coder(input_dim, num_bits)
+        self._coder = coder(preprocessing.frame_dim, num_bits)
         # Nothing is optimized; but data-parallel training refuses a module that has no parameter at all.
         self.automatic_optimization = False
         self._placeholder = nn.Parameter(torch.zeros(()))

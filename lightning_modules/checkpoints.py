@@ -1,4 +1,7 @@
-"""Read checkpoints, which others may have written: whole, and without running code that they may hold."""
+"""Modules that a checkpoint alone makes again, and how checkpoints, which others may have written, are read.
+
+They are read whole, and without running code that they may hold.
+"""
 
 import pickle
 import zipfile
@@ -8,14 +11,37 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 
-from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted, refuse_untrusted
+from lightning_modules.trusted_classes import UntrustedClass, UnusableConfig, make_trusted
 
-ModuleT = TypeVar("ModuleT", bound=pl.LightningModule)
+ModuleT = TypeVar("ModuleT", bound="RestorableModule")
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint can't be read, or can't be written."""
+
+
+class RestorableModule(pl.LightningModule):
+    """A module whose checkpoint holds its class and its arguments, those among them that the data module gave it.
+
+    So it is for one that the command line makes, from plain values. One that Python makes from objects keeps none, as
+    they could not be loaded safely.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        if _given_hyperparameters.get() is not None:
+            self.save_hyperparameters(logger=False)
+
+
+def earlier_layout(source: str) -> CheckpointError:
+    """Return the error about a checkpoint from before models kept all that makes them; `source` is its place."""
+    return CheckpointError(
+        f"{source}: expected a checkpoint with its model's class, arguments and preprocessing (front end, centring, "
+        "scale), found one of an earlier layout, or one that train.py didn't write. Train again with `python train.py "
+        "fit`."
+    )
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:  # noqa: ANN401 - as torch.load takes it
@@ -67,9 +93,7 @@ def read_saved(path: Path, map_location: Any = "cpu") -> dict[str, Any]:  # noqa
 
 
 def load_module(path: Path, kind: type[ModuleT], device: torch.device) -> ModuleT:
-    """Make the module that a checkpoint describes and fill it, as `load_from_checkpoint` does.
-
-    A run of the command line keeps class and arguments in the checkpoint; only classes that are trusted are made.
+    """Make the module that a checkpoint describes and fill it; nothing else is read.
 
     Args:
         path: File that train.py wrote.
@@ -77,20 +101,17 @@ def load_module(path: Path, kind: type[ModuleT], device: torch.device) -> Module
         device: Where it goes.
 
     Raises:
-        CheckpointError: If it can't be read, or is of something else.
+        CheckpointError: If it can't be read, describes no module, or is of something else.
         UntrustedClass: If it names a class of a package that is not trusted.
     """
     content = read_checkpoint(path, device)
     given = dict(content.get("hyper_parameters") or {})
     given.pop("_instantiator", None)
     class_path = given.pop("_class_path", None)
+    if class_path is None or "frontend" in given:  # as models that hear waveforms had it before `preprocessing`
+        raise earlier_layout(str(path))
     try:
-        if class_path is None:
-            refuse_untrusted(given, str(path))
-            module: object = kind(**given)
-        else:
-            section = {"class_path": str(class_path), "init_args": given}
-            module = make_trusted(kind, "model", section, str(path))
+        module = make_trusted(kind, "model", {"class_path": str(class_path), "init_args": given}, str(path))
         assert isinstance(module, kind)  # or it could not have been made
         module.load_state_dict(content["state_dict"])
     except UntrustedClass:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_modules.base import Batch, CodedRetrievalModule
 from lightning_modules.global_batch import gather_batch, keep_in_graph, let_rest
 from lightning_modules.losses import SimilarityLoss, quantization_loss
+from lightning_modules.preprocessing import Preprocessing
 from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
 from retrieval.metrics import ScoringOptions
 
@@ -24,7 +25,7 @@ class AudioDqn(CodedRetrievalModule):
     """Embed features with a network, quantize the embeddings, search by asymmetric quantizer distance.
 
     Args:
-        input_dim: Size of a feature; the data module gives it.
+        preprocessing: Front end, centring and scale of the features.
         num_classes: Classes of the corpus; the data module gives it.
         network: Makes the network from the sizes of feature and embedding.
         similarity_loss: Draws embeddings of one class together, L of eq. (10).
@@ -43,7 +44,7 @@ class AudioDqn(CodedRetrievalModule):
 
     def __init__(
         self,
-        input_dim: int,
+        preprocessing: Preprocessing,
         num_classes: int,
         network: Callable[[int, int], nn.Module],
         similarity_loss: SimilarityLoss,
@@ -56,13 +57,13 @@ class AudioDqn(CodedRetrievalModule):
         quantization_weight: float = 0.01,
         scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(scoring)
+        super().__init__(preprocessing, scoring)
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         embedding_dim = embedding_dim or 2 * num_bits
         self.num_bits = num_bits
         self.quantization_weight = quantization_weight
-        self.network = network(input_dim, embedding_dim)
+        self.network = network(preprocessing.frame_dim, embedding_dim)
         self.quantizer = quantizer(embedding_dim, num_bits, num_codewords)
         self.similarity_loss = similarity_loss
         self.similarity_loss.build(embedding_dim, num_classes)
@@ -95,7 +96,7 @@ class AudioDqn(CodedRetrievalModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learned_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     @property

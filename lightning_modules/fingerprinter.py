@@ -5,21 +5,20 @@ fingerprints to the space whose signs will be a code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from lightning_modules.base import Batch
-from lightning_modules.collector import ItemCollector
-from lightning_modules.frontends import Distortion, FrontEnd
+from lightning_modules.frontends import Distortion
 from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import contrastive_loss, mean_negative_triplet_loss, partner_accuracy
+from lightning_modules.preprocessing import PreprocessedModule, Preprocessing
+from lightning_modules.queries_and_items import QueriesAndItems, Stage
 from retrieval.index import nearest_by_inner_product
 from retrieval.metrics import ConditionHits, embedding_spread, hits_by_condition, localisation_hits, track_hits
 from retrieval.outputs import FingerprintedSegments, FingerprintOutputs
@@ -40,7 +39,7 @@ class NamesConditions(Protocol):
         """Names of the conditions under which queries are heard."""
 
 
-class Fingerprinter(pl.LightningModule):
+class Fingerprinter(QueriesAndItems, PreprocessedModule):
     """Map segments of music to points of the unit sphere that stay where they are under distortion.
 
     A training batch has `waveform` (context, offset, segment, offset), `noise` and `room`; validation and test read two
@@ -48,11 +47,8 @@ class Fingerprinter(pl.LightningModule):
     found by exact search; of one longer than a segment the first segment counts. After a test, `fingerprint_outputs`
     holds what reports need.
 
-    A checkpoint of a run of the command line holds its config, so that `checkpoints.load_module` needs nothing else;
-    one of a module made otherwise wants the arguments that are objects.
-
     Args:
-        frontend: Waveform -> frames.
+        preprocessing: Waveform -> frames; centring and scale of the frames of each segment.
         distortion: What makes the partner of a segment, and queries.
         encoder: Makes the network from the numbers of bands and frames and the size of a fingerprint.
         optimizer: Makes the optimizer; None where the encoder has nothing to learn.
@@ -73,7 +69,7 @@ class Fingerprinter(pl.LightningModule):
 
     def __init__(
         self,
-        frontend: FrontEnd,
+        preprocessing: Preprocessing,
         distortion: Distortion,
         encoder: Callable[[int, int, int], nn.Module],
         optimizer: OptimizerCallable | None = None,
@@ -87,7 +83,7 @@ class Fingerprinter(pl.LightningModule):
         near_negative_seconds: float = 0.15,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(preprocessing)
         if temperature <= 0 or triplet_weight < 0:
             raise ValueError(
                 f"Expected a temperature above 0 and a triplet_weight of at least 0; got {temperature} and "
@@ -99,9 +95,6 @@ class Fingerprinter(pl.LightningModule):
                 f"near_negative_seconds must be above 0 and within the context of {context_seconds} s; got "
                 f"{near_negative_seconds}."
             )
-        if _given_hyperparameters.get() is not None:  # plain values; the objects made of them don't load safely
-            self.save_hyperparameters(logger=False)
-        self.frontend = frontend
         self.distortion = distortion
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
@@ -111,17 +104,11 @@ class Fingerprinter(pl.LightningModule):
         self.near_negative_samples = round(near_negative_seconds * distortion.sample_rate_hz)
         self.seed = seed
         silence = torch.zeros(1, distortion.segment_samples)
-        num_frames = frontend(silence, distortion.sample_rate_hz).shape[1]
-        self.encoder = encoder(frontend.frame_dim, num_frames, fingerprint_dim)
+        num_frames = preprocessing.frontend(silence, distortion.sample_rate_hz).shape[1]
+        self.encoder = encoder(preprocessing.frame_dim, num_frames, fingerprint_dim)
         self.projection = None if projection is None else projection(fingerprint_dim, num_bits)
         self.fingerprint_outputs: FingerprintOutputs | None = None
-        self._collectors = nn.ModuleDict(
-            {
-                f"{stage}_{role}": ItemCollector(columns)
-                for stage in ("val", "test")
-                for role, columns in (("query", _QUERY_COLUMNS), ("item", _ITEM_COLUMNS))
-            }
-        )
+        self.gather(_QUERY_COLUMNS, _ITEM_COLUMNS)
 
     @property
     def method_name(self) -> str:
@@ -130,7 +117,7 @@ class Fingerprinter(pl.LightningModule):
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch fingerprint"]:
         """Return the fingerprints of segments, of unit length, in float32."""
-        frames = self.frontend(waveform, self.distortion.sample_rate_hz)
+        frames = self.preprocessing(self.preprocessing.frontend(waveform, self.distortion.sample_rate_hz))
         fingerprint: Tensor = self.encoder(frames.transpose(1, 2))
         return fingerprint.float()
 
@@ -174,26 +161,10 @@ class Fingerprinter(pl.LightningModule):
         )
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Fingerprint one batch of queries (loader 0) or database segments (loader 1)."""
-        self._collect("val", batch, dataloader_idx)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Fingerprint one batch of queries (loader 0) or database segments (loader 1)."""
-        self._collect("test", batch, dataloader_idx)
-
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the batch's fingerprints, and which segment of which track each is."""
         places = {name: batch[name] for name in ("item_index", "track", "start_seconds")}
         return places | {"fingerprint": self.fingerprint(batch["waveform"])}
-
-    def on_validation_epoch_end(self) -> None:
-        """Search for the validation queries."""
-        self._score("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Search for the test queries and keep all that reports need."""
-        self.fingerprint_outputs = self._score("test")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config.
@@ -206,7 +177,7 @@ class Fingerprinter(pl.LightningModule):
                 f"Expected an optimizer and an lr_scheduler to train {self.method_name} with; got none. Configure both,"
                 " or run `test` where there is nothing to learn."
             )
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learned_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     def _near_negatives(
@@ -220,30 +191,30 @@ class Fingerprinter(pl.LightningModule):
         start = own_rows(start)
         return waveform.gather(1, start + torch.arange(self.distortion.segment_samples, device=waveform.device))
 
-    def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
+    def columns_of(self, batch: Batch, *, is_query: bool) -> Batch:
+        """Fingerprint a batch, of queries distorted as it says."""
         waveform = batch["waveform"]
-        if dataloader_idx == 0:
+        if is_query:
             waveform = self.distortion.distort_query(
                 waveform, batch["noise"], batch["room"], batch["snr_db"], batch["has_noise"], batch["has_room"]
             )[:, : self.distortion.segment_samples]
-        columns = {**batch, "fingerprint": self.fingerprint(waveform)}
-        self._collector(stage, ("query", "item")[dataloader_idx]).update(columns)
+        return {**batch, "fingerprint": self.fingerprint(waveform)}
 
-    def _collector(self, stage: str, role: str) -> ItemCollector:
-        return cast(ItemCollector, self._collectors[f"{stage}_{role}"])
-
-    def _score(self, stage: str) -> FingerprintOutputs:
-        query_columns, item_columns = (self._collector(stage, role).collect() for role in ("query", "item"))
-        queries, items = _fingerprinted(query_columns), _fingerprinted(item_columns)
-        found = nearest_by_inner_product(queries.fingerprint, items.fingerprint)
-        places = (items.track[found], items.start_seconds[found], queries.track, queries.start_seconds)
+    def score(self, stage: Stage, queries: dict[str, Tensor], items: dict[str, Tensor]) -> None:
+        """Search for the queries; after a test, keep all that reports need."""
+        asked, database = _fingerprinted(queries), _fingerprinted(items)
+        found = nearest_by_inner_product(asked.fingerprint, database.fingerprint)
+        places = (database.track[found], database.start_seconds[found], asked.track, asked.start_seconds)
         is_localised, is_in_track = localisation_hits(*places), track_hits(places[0], places[2])
-        condition, is_repeated = query_columns["condition"], query_columns["is_repeated"]
+        condition, is_repeated = queries["condition"], queries["is_repeated"]
         hits = hits_by_condition(is_localised, is_in_track, condition, is_repeated, self._condition_names())
-        spread = embedding_spread(items.fingerprint)
+        spread = embedding_spread(database.fingerprint)
         logged = _hit_rates(hits) | {"mean_cosine": spread.mean_cosine, "effective_rank": spread.effective_rank}
         log_scores(self, stage, logged, len(found))
-        return FingerprintOutputs(queries, items, condition, is_repeated, found, is_localised, is_in_track, hits)
+        if stage == "test":
+            self.fingerprint_outputs = FingerprintOutputs(
+                asked, database, condition, is_repeated, found, is_localised, is_in_track, hits
+            )
 
     def _condition_names(self) -> Sequence[str]:
         datamodule = getattr(self.trainer, "datamodule", None)

@@ -1,20 +1,20 @@
 """What every module that hashes fingerprints shares: collecting queries and items, and scoring their codes."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-import pytorch_lightning as pl
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.base import Batch
+from lightning_modules.checkpoints import RestorableModule
 from lightning_modules.code_scoring import score_codes
-from lightning_modules.collector import ItemCollector
 from lightning_modules.global_batch import log_scores
+from lightning_modules.queries_and_items import QueriesAndItems, Stage
 from retrieval.index import HashFunction
 
+FINGERPRINTER_KEY = "fingerprinter"  # of a checkpoint
 _QUERY_COLUMNS = ("fingerprint", "track", "start_seconds", "condition", "is_repeated")
 _ITEM_COLUMNS = ("fingerprint", "track", "start_seconds")
 
@@ -31,7 +31,16 @@ class ServesFingerprints(Protocol):
         """Return the clean fingerprints to train on."""
 
 
-class HashModule(pl.LightningModule, ABC):
+@runtime_checkable  # or the shape checks of the tests can't be turned on
+class NamesFingerprinter(Protocol):
+    """A data module that tells where its fingerprints are from."""
+
+    @property
+    def fingerprinter_checkpoint(self) -> str:
+        """Checkpoint of the fingerprinter."""
+
+
+class HashModule(QueriesAndItems, RestorableModule):
     """Score the codes of fingerprints: balance, agreement under distortion, and what a search evaluates.
 
     Validation and test read two loaders: queries, then the database.
@@ -44,37 +53,32 @@ class HashModule(pl.LightningModule, ABC):
 
     def __init__(self, input_dim: int, num_bits: int, efficiency_condition: str) -> None:
         super().__init__()
-        self.register_buffer("fingerprint_dim", torch.tensor(input_dim))  # a checkpoint tells it
+        self.input_dim = input_dim
         self.num_bits = num_bits
         self.efficiency_condition = efficiency_condition
-        self._collectors = nn.ModuleDict(
-            {
-                f"{stage}_{role}": ItemCollector(columns)
-                for stage in ("val", "test")
-                for role, columns in (("query", _QUERY_COLUMNS), ("item", _ITEM_COLUMNS))
-            }
-        )
+        self.gather(_QUERY_COLUMNS, _ITEM_COLUMNS)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the fingerprinter that it hashes the fingerprints of, where the data module tells."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, NamesFingerprinter):
+            checkpoint[FINGERPRINTER_KEY] = data.fingerprinter_checkpoint
 
     @property
     @abstractmethod
     def hash_function(self) -> HashFunction:
         """What places fingerprints in buckets."""
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather one batch of queries (loader 0) or database items (loader 1)."""
-        self._collector("val", dataloader_idx).update(batch)
+    def columns_of(self, batch: Batch, *, is_query: bool) -> Batch:
+        """Return the batch as it is."""
+        return batch
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Gather one batch of queries (loader 0) or database items (loader 1)."""
-        self._collector("test", dataloader_idx).update(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Score the codes of validation queries and items."""
-        self._score("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Score the codes of test queries and items."""
-        self._score("test")
+    def score(self, stage: Stage, queries: dict[str, Tensor], items: dict[str, Tensor]) -> None:
+        """Score the codes of queries and items."""
+        if self.trainer.sanity_checking:
+            return
+        scores = score_codes(queries, items, self.hash_function, self._measured(queries)) | self.score_items(items)
+        log_scores(self, stage, scores, len(queries["track"]))
 
     def score_items(self, items: Mapping[str, Tensor]) -> dict[str, float]:
         """Return further scores, of the database alone; none unless overridden."""
@@ -83,16 +87,6 @@ class HashModule(pl.LightningModule, ABC):
     @property
     def _data(self) -> ServesFingerprints:
         return cast(ServesFingerprints, self.trainer.datamodule)  # type: ignore[attr-defined]
-
-    def _collector(self, stage: str, dataloader_idx: int) -> ItemCollector:
-        return cast(ItemCollector, self._collectors[f"{stage}_{('query', 'item')[dataloader_idx]}"])
-
-    def _score(self, stage: str) -> None:
-        queries, items = (self._collector(stage, loader).collect() for loader in (0, 1))
-        if self.trainer.sanity_checking:
-            return
-        scores = score_codes(queries, items, self.hash_function, self._measured(queries)) | self.score_items(items)
-        log_scores(self, stage, scores, len(queries["track"]))
 
     def _measured(self, queries: Mapping[str, Tensor]) -> Bool[Tensor, " query"]:
         """Say which queries are of the condition on which the search is measured."""

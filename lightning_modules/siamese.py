@@ -5,36 +5,37 @@ Siamese structure with a pairwise presence matrix (ICASSP 2020).
 """
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Bool, Float, Int
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from lightning_modules.base import Batch
-from lightning_modules.collector import ItemCollector
 from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import presence_cross_entropy
 from lightning_modules.networks import ClipEmbeddings, Presence, PresenceNetwork
 from lightning_modules.pair_scoring import ComparedPairs, PairScores, pair_positions, score_pairs
+from lightning_modules.preprocessing import PreprocessedModule, Preprocessing
+from lightning_modules.queries_and_items import QueriesAndItems, Stage
 from retrieval.index import nearest_candidates, rank_candidates_first
 from retrieval.metrics import LevelScoring, label_levels, presence_matrix, score_levels
 from retrieval.outputs import LabelledClips, PresenceOutputs
 
+_COLUMNS = ("label", "feature", "value", "mask")
 
-class Siamese(pl.LightningModule):
+
+class Siamese(QueriesAndItems, PreprocessedModule):
     """Predict the presence matrix of pairs of clips; rank the database by the level of similarity it yields.
 
     Trains on pairs; validation and test read two loaders of clips, all padded to one number of frames: queries, then
     the database. After a test, `presence_outputs` holds what reports need.
 
     Args:
-        input_dim: Size of a frame; the data module gives it.
+        preprocessing: Front end, centring and scale of the features.
         num_classes: Categories; the data module gives it.
         network: Makes the network from the size of a frame and the number of categories.
         optimizer: Makes the optimizer.
@@ -60,7 +61,7 @@ class Siamese(pl.LightningModule):
 
     def __init__(
         self,
-        input_dim: int,
+        preprocessing: Preprocessing,
         num_classes: int,
         network: Callable[[int, int], PresenceNetwork],
         optimizer: OptimizerCallable,
@@ -76,7 +77,7 @@ class Siamese(pl.LightningModule):
         seed: int = 0,
         scoring: LevelScoring = LevelScoring(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__()
+        super().__init__(preprocessing)
         if pairs_per_clip < 1 or pairs_per_batch < 1 or (num_candidates is not None and num_candidates < 1):
             raise ValueError(
                 "Expected pairs_per_clip, pairs_per_batch and num_candidates of at least 1; got "
@@ -88,7 +89,7 @@ class Siamese(pl.LightningModule):
                 "Expected soft_label_share from 0 to 1, mixup_alpha, label_weight and pair_weight of at least 0, one "
                 f"weight above; got {soft_label_share}, {mixup_alpha}, {label_weight} and {pair_weight}."
             )
-        self.network = network(input_dim, num_classes)
+        self.network = network(preprocessing.frame_dim, num_classes)
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         self.pairs_per_clip = pairs_per_clip
@@ -102,13 +103,7 @@ class Siamese(pl.LightningModule):
         self.seed = seed
         self.scoring = scoring
         self.presence_outputs: PresenceOutputs | None = None
-        self._collectors = nn.ModuleDict(
-            {
-                f"{stage}_{role}": ItemCollector(("label", "feature", "value", "mask"))
-                for stage in ("val", "test")
-                for role in ("query", "item")
-            }
-        )
+        self.gather(_COLUMNS, _COLUMNS)
 
     @property
     def method_name(self) -> str:
@@ -137,30 +132,14 @@ class Siamese(pl.LightningModule):
         self._log({"loss": loss.detach()}, num_pairs)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Embed one batch of queries (loader 0) or database items (loader 1)."""
-        self._collect("val", batch, dataloader_idx)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Embed one batch of queries (loader 0) or database items (loader 1)."""
-        self._collect("test", batch, dataloader_idx)
-
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the batch's indices, labels and embeddings, the mean over the steps of a clip."""
         embedding = self(batch["feature"], batch["num_frames"]).mean
         return {"item_index": batch["item_index"], "label": batch["label"], "embedding": embedding}
 
-    def on_validation_epoch_end(self) -> None:
-        """Compare validation queries with the items that answer them."""
-        self._score("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Compare test queries with the database, and keep all that reports need."""
-        self.presence_outputs = self._score("test")
-
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learned_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     @torch.no_grad()
@@ -234,18 +213,15 @@ class Siamese(pl.LightningModule):
         )
         return own_frames, own_num_frames, own_label
 
-    def _collect(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
+    def columns_of(self, batch: Batch, *, is_query: bool) -> Batch:
+        """Embed a batch."""
         feature, num_frames = batch["feature"], batch["num_frames"]
         clips = self(feature, num_frames)
         mean = feature.sum(dim=1) / num_frames[:, None]  # padding is 0
-        columns = {**batch, "feature": mean, "value": clips.value.float(), "mask": clips.mask}
-        self._collector(stage, ("query", "item")[dataloader_idx]).update(columns)
+        return {**batch, "feature": mean, "value": clips.value.float(), "mask": clips.mask}
 
-    def _collector(self, stage: str, role: str) -> ItemCollector:
-        return cast(ItemCollector, self._collectors[f"{stage}_{role}"])
-
-    def _score(self, stage: str) -> PresenceOutputs:
-        queries, items = (self._collector(stage, role).collect() for role in ("query", "item"))
+    def score(self, stage: Stage, queries: dict[str, Tensor], items: dict[str, Tensor]) -> None:
+        """Compare queries with items; after a test, keep all that reports need."""
         query_clips, item_clips = (ClipEmbeddings(each["value"], each["mask"]) for each in (queries, items))
         similarity = normalize(query_clips.mean, dim=1) @ normalize(item_clips.mean, dim=1).T
         compared = None if self.num_candidates is None else nearest_candidates(similarity, self.num_candidates)
@@ -260,10 +236,11 @@ class Siamese(pl.LightningModule):
         if swapped is not None:
             logged["swap_level_change"] = float((swapped - pairs.level).abs().nanmean())
         log_scores(self, stage, logged, len(levels))
-        return PresenceOutputs(
-            _labelled(queries), _labelled(items), pairs.level, swapped, distances, similarity, scores,
-            pairs.situation_accuracy, pairs.pairs_per_second,
-        )  # fmt: skip
+        if stage == "test":
+            self.presence_outputs = PresenceOutputs(
+                _labelled(queries), _labelled(items), pairs.level, swapped, distances, similarity, scores,
+                pairs.situation_accuracy, pairs.pairs_per_second,
+            )  # fmt: skip
 
     def _score_pairs(
         self,

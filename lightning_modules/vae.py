@@ -19,9 +19,11 @@ from lightning_modules.collector import ItemCollector
 from lightning_modules.global_batch import gather_batch, log_scores, own_rows, process_turn
 from lightning_modules.losses import ElboTerms, Prior, gaussian_log_density
 from lightning_modules.networks import Gaussian
+from lightning_modules.preprocessing import Preprocessing
+from lightning_modules.queries_and_items import Stage
 from retrieval.index import ExactIndex
 from retrieval.metrics import ScoringOptions
-from retrieval.outputs import EmbeddedItems, RetrievalOutputs
+from retrieval.outputs import EmbeddedItems
 
 # A latent dimension is active if its mean varies more than that over the clips (Burda et al., Importance weighted
 # autoencoders, 2016).
@@ -40,7 +42,7 @@ class Vae(RetrievalModule):
     as long as a clip there is one window, as in the thesis.
 
     Args:
-        input_dim: Frequency bins of a frame; the data module gives it.
+        preprocessing: Front end, centring and scale of the features.
         encoder: Makes the encoder, windows to `Gaussian`s of latent vectors, from the sizes (bins, frames, latent).
         decoder: Makes the decoder, latent vectors to `Gaussian`s of windows, from the same sizes.
         prior: Makes the prior from the size of a latent vector.
@@ -62,7 +64,7 @@ class Vae(RetrievalModule):
 
     def __init__(
         self,
-        input_dim: int,
+        preprocessing: Preprocessing,
         encoder: Callable[[int, int, int], nn.Module],
         decoder: Callable[[int, int, int], nn.Module],
         prior: Callable[[int], Prior],
@@ -75,7 +77,7 @@ class Vae(RetrievalModule):
         seed: int = 0,
         scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(scoring)
+        super().__init__(preprocessing, scoring)
         if window_frames < 1 or window_step < 1:
             raise ValueError(
                 f"window_frames and window_step must be at least 1; got {window_frames} and {window_step}. A quarter "
@@ -85,15 +87,14 @@ class Vae(RetrievalModule):
             raise ValueError(f"free_bits must be at least 0; got {free_bits}. 0 turns it off.")
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.input_dim = input_dim
         self.latent_dim = latent_dim
         self.window_frames = window_frames
         self.window_step = window_step
         self.free_bits = free_bits
         self.seed = seed
         self.beta = 1.0
-        self.encoder = encoder(input_dim, window_frames, latent_dim)
-        self.decoder = decoder(input_dim, window_frames, latent_dim)
+        self.encoder = encoder(preprocessing.frame_dim, window_frames, latent_dim)
+        self.decoder = decoder(preprocessing.frame_dim, window_frames, latent_dim)
         self.prior = prior(latent_dim)
         self._bounds = nn.ModuleDict({stage: ItemCollector(_BOUND_COLUMNS) for stage in ("val", "test")})
 
@@ -188,7 +189,7 @@ class Vae(RetrievalModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make optimizer and schedule from the config."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.learned_parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_lr_scheduler(optimizer)}
 
     def build_index(self, items: EmbeddedItems) -> ExactIndex:
@@ -197,13 +198,13 @@ class Vae(RetrievalModule):
         index.add(items.embedding, items.item_index)
         return index
 
-    def _score(self, stage: str) -> RetrievalOutputs:
-        outputs = super()._score(stage)
-        num_active = int((outputs.items.embedding.var(dim=0) > ACTIVE_VARIANCE).sum())
+    def score(self, stage: Stage, queries: dict[str, Tensor], items: dict[str, Tensor]) -> None:
+        """Search and score; tell the bound on the log-likelihood, and how many latents are used."""
+        super().score(stage, queries, items)
+        num_active = int((items["embedding"].var(dim=0) > ACTIVE_VARIANCE).sum())
         bounds = cast(ItemCollector, self._bounds[stage]).collect()
         logged = {name: float(bounds[name].double().mean()) for name in _BOUND_COLUMNS}
-        log_scores(self, stage, logged | {"active_units": float(num_active)}, len(outputs.queries.label))
-        return outputs
+        log_scores(self, stage, logged | {"active_units": float(num_active)}, len(queries["label"]))
 
     def _collect_bounds(self, stage: str, batch: Batch, dataloader_idx: int) -> None:
         """Bound the log-likelihood of queries, each with noise of its own, however they are dealt to processes."""

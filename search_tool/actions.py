@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules import DatasetError
 from lightning_modules.frontends.pretrained.release import WeightsError
 from search_tool.answers import show_answers
 from search_tool.files import DESCRIPTION
@@ -39,7 +38,7 @@ def act(options: argparse.Namespace) -> int:
     }  # fmt: skip
     try:
         return commands[options.command](options)
-    except (DatasetError, SoundError, WeightsError) as error:
+    except (SoundError, WeightsError) as error:
         raise SearchError(str(error)) from error
 
 

@@ -2,7 +2,6 @@
 
 search.json        kind of index, and the models it was built with, by checksum; written last
 hash.safetensors   of tracks: a hash that was fitted to them
-scale.npz          of sounds: mean and deviation of the features, where the model's run standardised them
 sources.jsonl      file, size and time of change of each track or sound; the id of a sound is the number of its line
 index/             of tracks: fingerprints, see retrieval/files/fingerprints.py
                    of sounds: codes, see retrieval/files/indexes.py
@@ -21,7 +20,7 @@ from search_tool.options import SOUNDS, TRACKS, IndexOptions
 from storage.atomic import write_json
 
 FORMAT_VERSION = 1
-DESCRIPTION, HASH_FILE, SCALE, INDEX = "search.json", "hash.safetensors", "scale.npz", "index"
+DESCRIPTION, HASH_FILE, INDEX = "search.json", "hash.safetensors", "index"
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,12 @@ class TrackDescription:
         fingerprinter: Its model.
         hash_name: Of a classical hash, or `flow`.
         hash_model: Checkpoint of a flow; None of a classical hash.
-        hash_config: Config of its model.
         num_probes: Buckets that a segment of a query visits.
     """
 
     fingerprinter: ModelRecord
     hash_name: str
     hash_model: ModelRecord | None
-    hash_config: dict[str, Any] | None
     num_probes: int
 
 
@@ -49,15 +46,11 @@ class SoundDescription:
 
     Attributes:
         model_file: Checkpoint of its model.
-        model: Config of the model.
-        frontend: Config of the front end.
-        center_clips: Whether each feature's own mean is taken off first.
+        model_class: Name of its class.
     """
 
     model_file: ModelRecord
-    model: dict[str, Any]
-    frontend: dict[str, Any]
-    center_clips: bool
+    model_class: str
 
 
 def kind_of(folder: Path, options: IndexOptions) -> str:
@@ -83,7 +76,6 @@ def find_track_models(folder: Path, options: IndexOptions) -> TrackDescription:
             ModelRecord(**found["fingerprinter"]),
             str(found["hash_name"]),
             None if found["hash_model"] is None else ModelRecord(**found["hash_model"]),
-            found["hash_config"],
             int(found["num_probes"]),
         )
     fingerprinter = find_model(remembered.fingerprinter, options.fingerprinter, "--fingerprinter")
@@ -102,9 +94,7 @@ def find_sound_model(folder: Path, options: IndexOptions) -> SoundDescription:
     """
     found = read_search_file(folder)
     with _naming_damage(folder):
-        remembered = SoundDescription(
-            ModelRecord(**found["model_file"]), found["model"], found["frontend"], bool(found["center_clips"])
-        )
+        remembered = SoundDescription(ModelRecord(**found["model_file"]), str(found["model_class"]))
     description = replace(remembered, model_file=find_model(remembered.model_file, options.model, "--model"))
     if description != remembered:
         write_description(folder, description)
@@ -151,14 +141,13 @@ def clear_unfinished(folder: Path) -> None:
     Raises:
         SearchError: If there is anything else.
     """
-    own = {HASH_FILE, SCALE, INDEX}
+    own = {HASH_FILE, INDEX}
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if (folder.exists() and not folder.is_dir()) or not found <= own:
         raise SearchError(
             f"{folder}: expected an index, an empty folder or none, found something else. Choose another with --index."
         )
-    for name in (HASH_FILE, SCALE):
-        (folder / name).unlink(missing_ok=True)
+    (folder / HASH_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / INDEX, ignore_errors=True)
 
 

@@ -118,7 +118,7 @@ def describe_sounds(folder: Path, options: IndexOptions) -> tuple[dict[str, obje
         "clips": manifest.num_items,
         "bytes": folder_bytes(folder),
         "model": models.model_file.name,
-        "model_class": str(models.model["class_path"]).rpartition(".")[2],
+        "model_class": models.model_class,
         "code": code,
         "bits": code_options["num_bits"],
         "dimensions": code_options["dim"],

@@ -10,10 +10,10 @@ TRACKS, SOUNDS = "tracks", "clips"  # kinds of index
 CLASSICAL_HASHES = ("balanced_residual", "pca_median", "random_hyperplanes")
 _OPTIONS_OF = {
     TRACKS: (
-        "fingerprinter", "hash", "config", "num_bits", "storage", "hop_seconds", "probes", "calibrate",
+        "fingerprinter", "hash", "num_bits", "storage", "hop_seconds", "probes", "calibrate",
         "false_alarm_rate",
     ),
-    SOUNDS: ("model", "config"),
+    SOUNDS: ("model",),
 }  # fmt: skip
 MAX_BITS = 24  # of a bucket's number; retrieval/index/probing.py says why
 
@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
       nothing has to be trained: fingerprints are pooled spectrograms, the hash is fitted to them
   python search.py index ~/music --index music.index --fingerprinter checkpoints/fingerprinter_small/RUN/last.ckpt
   python search.py index ~/music --index music.index --hash checkpoints/flowhash_plus/RUN/last.ckpt
-      the hash's config names its fingerprinter
+      the hash's checkpoint names its fingerprinter
   python search.py query snippet.wav --index music.index
   python search.py query *.wav --index music.index --json | jq 'select(.is_match) | .matches[0].track'
   python search.py add new_album/ one_more.mp3 --index music.index
@@ -46,7 +46,6 @@ class IndexOptions:
         fingerprinter: Of tracks: checkpoint, or `pooled`, the default.
         hash: Of tracks: one of `CLASSICAL_HASHES`, `pca_median` by default, or a checkpoint of a hash.
         model: Of sounds: checkpoint of a model that searches by codes.
-        config: Config of the run that made the checkpoint of `hash` or `model`; None to look for it.
         num_bits: Of tracks: length of a code, 12.
         storage: Of tracks: `float16`, the default, `float32` or `product`.
         hop_seconds: Of tracks: from fingerprint to fingerprint, 0.1.
@@ -58,7 +57,6 @@ class IndexOptions:
     fingerprinter: str | None = None
     hash: str | None = None
     model: str | None = None
-    config: str | None = None
     num_bits: int | None = None
     storage: str | None = None
     hop_seconds: float | None = None
@@ -103,8 +101,6 @@ def search_parser() -> argparse.ArgumentParser:
 
     index = command("index", _INDEX_HELP)
     index.add_argument("folder", metavar="FOLDER", help="folder of audio files")
-    index.add_argument("--config", metavar="YAML", help="config.yaml of the run that trained --hash or --model, where "
-                       "it is neither beside the checkpoint nor in runs/")  # fmt: skip
     index.add_argument("--num_bits", type=_bits, metavar="K", help="length of a code; default 12")
     index.add_argument("--storage", choices=("float16", "float32", "product"), help="of fingerprints; product takes "
                        "32 bytes each; default float16")  # fmt: skip

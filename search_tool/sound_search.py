@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,6 @@ from retrieval.index import Index, exhaustive_index
 from search_tool.answers import Neighbour, SoundAnswer
 from search_tool.files import (
     INDEX,
-    SCALE,
     SoundDescription,
     clear_unfinished,
     find_sound_model,
@@ -23,13 +21,11 @@ from search_tool.files import (
     write_description,
 )
 from search_tool.model_records import SearchError, record_of
-from search_tool.models import make_front_end, read_run_config
 from search_tool.new_files import Added, choose_new
 from search_tool.options import SOUNDS, IndexOptions
-from search_tool.sound_embeddings import SoundEmbeddings, load_sound_model, measured_scale
+from search_tool.sound_embeddings import SoundEmbeddings, load_sound_model
 from search_tool.sources import Source, append_sources, read_lines
 from sound.errors import AudioFileError
-from storage.atomic import write_arrays
 
 _COMMIT_CLIPS = 1000
 
@@ -54,32 +50,18 @@ class SoundSearch:
         """Make an empty index; see `Searcher`.
 
         Raises:
-            SearchError: If there is something in the folder, the checkpoint is not of a model that searches by codes,
-                or the run fed it features that can't be computed of single clips.
+            SearchError: If there is something in the folder, or the checkpoint is of another kind of model.
         """
         if options.model is None:
             raise SearchError("Expected a model of sounds, found none. Name its checkpoint with --model.")
         clear_unfinished(folder)
         record = record_of(options.model)
-        run = read_run_config(Path(record.name), options.config)
-        section = run["data"].get("init_args") or {}
-        if "frontend" not in section or section.get("frames_per_clip") is not None:
-            raise SearchError(
-                f"{options.model}: expected a model of the mean over a clip's frames by a front end, its config asks "
-                "for something else. Models of single frames can't be searched with yet."
-            )
-        description = SoundDescription(
-            record, run["model"], section["frontend"], center_clips=bool(section.get("center_clips", False))
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        if section.get("standardize", False):
-            mean, deviation = measured_scale(run["data"])
-            write_arrays(folder / SCALE, {"mean": mean, "deviation": deviation})
-        embeddings = _embeddings(folder, description)
-        exhaustive_index(embeddings.model.coder).save(folder / INDEX)
+        model = load_sound_model(record)
+        exhaustive_index(model.coder).save(folder / INDEX)
+        description = SoundDescription(record, type(model).__name__)
         write_description(folder, description)
         made = cls(folder, description)
-        made._embeddings = embeddings  # which are slow to load
+        made._embeddings = SoundEmbeddings(model)  # which is slow to load
         return made
 
     @classmethod
@@ -173,7 +155,7 @@ class SoundSearch:
 
     @cached_property
     def _embeddings(self) -> SoundEmbeddings:
-        return _embeddings(self.folder, self._description)
+        return SoundEmbeddings(load_sound_model(self._description.model_file))
 
     def _ids(self) -> dict[str, int]:
         return {self._lines[item_id].name: item_id for item_id in self.index.item_ids.tolist()}
@@ -193,13 +175,3 @@ class SoundSearch:
         self.index.save(self.folder / INDEX)
         pending.clear()
         return names
-
-
-def _embeddings(folder: Path, description: SoundDescription) -> SoundEmbeddings:
-    scale, path = None, folder / SCALE
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as arrays:
-            scale = arrays["mean"], arrays["deviation"]
-    frontend = make_front_end(description.frontend)
-    model = load_sound_model(description.model_file, description.model, frontend.frame_dim)
-    return SoundEmbeddings(frontend, model, scale, center_clips=description.center_clips)

@@ -1,9 +1,8 @@
 """Make and open an index of tracks: fingerprints, the hash they lie under, and what makes both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from search_tool.files import (
     write_description,
 )
 from search_tool.model_records import POOLED, SearchError, record_of
-from search_tool.models import load_fingerprinter, load_flow_hash, read_run_config
+from search_tool.models import fingerprinter_of, load_fingerprinter, load_flow_hash
 from search_tool.options import IndexOptions
 from search_tool.sources import Source
 from search_tool.track_fingerprints import SegmentFingerprints, decode_tracks
@@ -71,8 +70,8 @@ def create_track_index(folder: Path, options: IndexOptions, sources: Sequence[So
     clear_unfinished(folder)
     hash_name = options.hash or "pca_median"
     flow = None if hash_name in HASHES else record_of(hash_name)
-    config = None if flow is None else read_run_config(Path(flow.name), options.config)
-    fingerprinter = record_of(options.fingerprinter or _fingerprinter_of(config) or POOLED)
+    trained_on = None if flow is None else fingerprinter_of(flow)
+    fingerprinter = record_of(options.fingerprinter or trained_on or POOLED)
     hop_seconds = options.hop_seconds or 0.1
     fingerprints = SegmentFingerprints(load_fingerprinter(fingerprinter), hop_seconds)
     storage, dim = options.storage or "float16", fingerprints.dim
@@ -83,13 +82,13 @@ def create_track_index(folder: Path, options: IndexOptions, sources: Sequence[So
     quantizer = None
     projection: HashFunction
     try:
-        if flow is None or config is None:
+        if flow is None:
             coder = HASHES[hash_name](dim, options.num_bits or 12)
             coder.fit(sample)
             save_coder(coder, folder / HASH_FILE)
             projection = coder
         else:
-            projection = load_flow_hash(flow, config, dim).hash_function
+            projection = load_flow_hash(flow, dim).hash_function
         if storage == "product":
             quantizer = ProductQuantizer(dim, 8 * min(dim, _QUANTIZED_BYTES), num_codewords=256)
             quantizer.fit(sample)
@@ -99,12 +98,10 @@ def create_track_index(folder: Path, options: IndexOptions, sources: Sequence[So
             "fewer --num_bits and --storage float16."
         ) from error
     index = FingerprintIndex.create(folder / INDEX, projection, settings, quantizer)
-    model_config = None if config is None else {"model": config["model"]}
     description = TrackDescription(
         fingerprinter,
         FLOW if flow else hash_name,
         flow,
-        model_config,
         options.probes or DEFAULT_NUM_PROBES,
     )
     write_description(folder, description)
@@ -122,8 +119,8 @@ def open_track_index(folder: Path, options: IndexOptions) -> TrackIndex:
     settings = read_fingerprint_manifest(folder / INDEX).settings
     fingerprints = SegmentFingerprints(load_fingerprinter(found.fingerprinter), settings.hop_seconds)
     projection: HashFunction
-    if found.hash_model is not None and found.hash_config is not None:
-        projection = load_flow_hash(found.hash_model, found.hash_config, settings.dim).hash_function
+    if found.hash_model is not None:
+        projection = load_flow_hash(found.hash_model, settings.dim).hash_function
     else:
         projection = _load_classical(folder / HASH_FILE)
     return TrackIndex(found, FingerprintIndex.open(folder / INDEX, projection), fingerprints)
@@ -154,14 +151,6 @@ def sample_fingerprints(sources: Sequence[Source], fingerprints: SegmentFingerpr
             f"{len(chosen)}{': ' + problem if problem else '.'} Look at the folder."
         )
     return torch.cat(found)
-
-
-def _fingerprinter_of(config: Mapping[str, Any] | None) -> str | None:
-    """Return the checkpoint that a hash was trained on."""
-    data = (config or {}).get("data") or {}
-    fingerprinter = (data.get("init_args") or {}).get("fingerprinter") or {}
-    checkpoint = (fingerprinter.get("init_args") or {}).get("checkpoint")
-    return None if checkpoint is None else str(checkpoint)
 
 
 def _load_classical(path: Path) -> BinaryHash | BucketHash:

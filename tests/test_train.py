@@ -2,6 +2,7 @@
 
 import errno
 import runpy
+import sys
 
 import pytest
 
@@ -22,6 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(command, "run_command", fail)
+    monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--config", "demo.yaml"])
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
 
 

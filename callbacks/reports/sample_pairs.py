@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.protocols import Corpus, CorpusItem, HasRoles
 from callbacks.reports.spread import spread_over_labels
+from callbacks.role_batches import fetch_batch
 from lightning_modules.siamese import Siamese
 from retrieval.outputs import PresenceOutputs
 
@@ -60,8 +61,8 @@ def compare_sample(model: Siamese, outputs: PresenceOutputs, datamodule: HasRole
         num_pairs: Two a query, or all there are.
     """
     rows, columns, choices = choose_pairs(outputs, num_pairs)
-    batch = datamodule.role_dataset("query").__getitems__(rows)
-    other = datamodule.role_dataset("database").__getitems__(columns)
+    batch = fetch_batch(model, datamodule.role_dataset("query"), rows)
+    other = fetch_batch(model, datamodule.role_dataset("database"), columns)
     compared = model.compare_clips(batch, other)
     corpus = cast(Corpus, datamodule)
     first = _clips(batch, compared.attention.cpu(), corpus)
@@ -95,6 +96,6 @@ def _clips(
     return [
         SampleClip(corpus.items[index], label, weights[:num_frames])
         for index, label, weights, num_frames in zip(
-            batch["item_index"].tolist(), batch["label"], attention, batch["num_frames"].tolist(), strict=True
+            batch["item_index"].tolist(), batch["label"].cpu(), attention, batch["num_frames"].tolist(), strict=True
         )
     ]

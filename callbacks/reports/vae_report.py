@@ -24,7 +24,6 @@ from callbacks.protocols import (
     HasRoles,
     HasSuperclasses,
     InvertibleFrontEnd,
-    RestoresFeatures,
 )
 from callbacks.reports.report import Findings, Report
 from callbacks.reports.spread import spread_over_classes
@@ -43,6 +42,7 @@ from callbacks.reports.vae_figures import (
     reconstruct_clips,
     traverse,
 )
+from callbacks.role_batches import fetch_batch
 from lightning_modules.vae import Vae
 from retrieval.outputs import RetrievalOutputs
 from storage.atomic import write_file
@@ -150,7 +150,7 @@ class VaeReport(Report):
         return shown
 
     def _count_values(self, model: Vae, outputs: RetrievalOutputs, datamodule: HasRoles) -> ValueHistograms:
-        clips = _fetch_spread(datamodule, outputs.queries.label, _NUM_MEASURED, model.device)["feature"]
+        clips = _fetch_spread(datamodule, outputs.queries.label, _NUM_MEASURED, model)["feature"]
         reconstructions = torch.cat([reconstruct_clips(model, part) for part in clips.split(_CLIPS_AT_ONCE)])
         inputs = clips[:, : reconstructions.shape[1]]
         return count_values(inputs.cpu().numpy(), reconstructions.cpu().numpy())
@@ -159,7 +159,7 @@ class VaeReport(Report):
         corpus = cast(Corpus, datamodule)
         embedding = outputs.items.embedding.to(model.device)
         variances = latent_variances(embedding)
-        batch = _fetch_spread(datamodule, outputs.queries.label, self.num_pictures, model.device)
+        batch = _fetch_spread(datamodule, outputs.queries.label, self.num_pictures, model)
         inputs = model.windows(batch["feature"])[:, 0]
         latents = most_varying(variances, self.num_traversed)
         steps = np.linspace(-self.traversal_range, self.traversal_range, _NUM_STEPS).tolist()
@@ -186,35 +186,33 @@ class VaeReport(Report):
         """Write clips and reconstructions, both inverted, where the front end allows it."""
         if self.num_heard == 0:
             return []
-        frontend = getattr(datamodule, "frontend", None)
+        preprocessing = model.preprocessing
+        frontend = preprocessing.frontend
         if not isinstance(frontend, InvertibleFrontEnd):
             _logger.info("No audio of reconstructions: %s has no invert.", type(frontend).__name__)
             return []
         corpus = cast(Corpus, datamodule)
-        batch = _fetch_spread(datamodule, outputs.queries.label, self.num_heard, model.device)
+        batch = _fetch_spread(datamodule, outputs.queries.label, self.num_heard, model)
         reconstructions = reconstruct_clips(model, batch["feature"])
         inputs = batch["feature"][:, : reconstructions.shape[1]]
         names = [corpus.class_names[label] for label in batch["label"].tolist()]
         recordings = []
         for position, stem in enumerate(_distinct_stems(batch["item_index"], corpus)):
             for role, feature in (("input", inputs), ("reconstruction", reconstructions)):
-                waveform = self._to_sound(feature[position : position + 1], frontend, datamodule)
+                waveform = self._to_sound(preprocessing.restore(feature[position : position + 1]), frontend)
                 path = folder / f"{stem}-{role}.wav"
                 write_wav(path, waveform, frontend.sample_rate_hz)
                 recordings.append(Recording(path, f"{names[position]}: {role}"))
         return recordings
 
     def _to_sound(
-        self, feature: Float[Tensor, "1 frame feature"], frontend: InvertibleFrontEnd, datamodule: object
+        self, feature: Float[Tensor, "1 frame feature"], frontend: InvertibleFrontEnd
     ) -> Float[Tensor, " time"]:
         """Invert one clip; on the CPU, where the seed of its phase can be set and put back."""
-        restored = feature.cpu().numpy()
-        if isinstance(datamodule, RestoresFeatures):
-            restored = datamodule.restore_features(restored)
         frontend.to(torch.device("cpu"))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            waveform: Float[Tensor, "1 time"] = frontend.invert(torch.from_numpy(restored))
+            waveform: Float[Tensor, "1 time"] = frontend.invert(feature.cpu())
         return waveform[0]
 
 
@@ -231,12 +229,10 @@ def write_wav(path: Path, waveform: Float[Tensor, " time"], sample_rate_hz: int)
     write_file(path, lambda file: file.write(content.getbuffer()))
 
 
-def _fetch_spread(
-    datamodule: HasRoles, label: Int[Tensor, " query"], num_wanted: int, device: torch.device
-) -> dict[str, Tensor]:
+def _fetch_spread(datamodule: HasRoles, label: Int[Tensor, " query"], num_wanted: int, model: Vae) -> dict[str, Tensor]:
     """Return a batch of test queries, spread over the classes; they are in the order of `label`."""
-    batch = datamodule.role_dataset("query").__getitems__(spread_over_classes(label, num_wanted))
-    return {name: value.to(device) for name, value in batch.items()}
+    queries = datamodule.role_dataset("query")
+    return fetch_batch(model, queries, spread_over_classes(label, num_wanted))
 
 
 def _colourings(label: Int[Tensor, " item"], corpus: Corpus) -> list[tuple[Tensor, Sequence[str]]]:

@@ -3,9 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from torch import nn
 
-from datamodules.caches.precomputed import PrecomputedEmbeddings
 from datamodules.errors import SplitError
 from sound.errors import AudioFileError
 
@@ -67,21 +65,27 @@ def own_frames(num_frames: np.ndarray, frames_per_clip: int) -> np.ndarray:
     return np.asarray(np.arange(frames_per_clip) < num_frames[:, None])
 
 
-def check_frames_per_clip(frames_per_clip: int | None, frontend: nn.Module) -> None:
-    """Refuse a number of frames that a front end can't give.
+def check_frames_per_clip(frames_per_clip: int | None) -> None:
+    """Refuse less than a frame.
 
     Raises:
-        SplitError: If it is below 1, or above 1 with embeddings computed beforehand.
+        SplitError: If it is below 1.
     """
-    if frames_per_clip is None:
-        return
-    if frames_per_clip < 1:
+    if frames_per_clip is not None and frames_per_clip < 1:
         raise SplitError(
             f"frames_per_clip must be at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out to have the "
             "mean over a clip's frames."
         )
-    if frames_per_clip > 1 and isinstance(frontend, PrecomputedEmbeddings):
+
+
+def check_single_frame(frames_per_clip: int | None) -> None:
+    """Refuse several frames of embeddings computed beforehand.
+
+    Raises:
+        SplitError: If it is above 1.
+    """
+    if frames_per_clip is not None and frames_per_clip > 1:
         raise SplitError(
             "frames_per_clip must be 1 or left out with embeddings computed beforehand, which are one frame a clip; "
-            f"got {frames_per_clip}. Configure a front end as --data.frontend to have frames."
+            f"got {frames_per_clip}. Configure a front end as --model.preprocessing.frontend to have frames."
         )

@@ -24,6 +24,9 @@ Columns = dict[str, np.ndarray]
 class WaveformFingerprinter(Protocol):
     """A frozen fingerprinter; `lightning_modules.FrozenFingerprinter` is one."""
 
+    checkpoint: str
+    """File that it was read from."""
+
     @property
     def fingerprint_dim(self) -> int:
         """Size of a fingerprint."""

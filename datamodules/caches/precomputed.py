@@ -108,7 +108,8 @@ class PrecomputedEmbeddings(nn.Module):
     def _open_array(self) -> np.ndarray:
         if not self.array_path.is_file():
             raise DatasetMissing(
-                f"Expected an array of embeddings at {self.array_path}; there is none. Correct --data.frontend.array."
+                f"Expected an array of embeddings at {self.array_path}; there is none. Correct "
+                "--model.preprocessing.frontend.array."
             )
         try:
             array: np.ndarray = np.load(self.array_path, mmap_mode="r", allow_pickle=False)

@@ -4,8 +4,6 @@ A fit ends with a test.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,27 +13,29 @@ from typing import Any
 import pytorch_lightning as pl
 import wandb
 import yaml
-from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.plugins import CheckpointIO
 from rich.console import Console
 
 from callbacks.stopping.exact_resume import ExactResume
 from callbacks.stopping.preemption import Preemption
-from callbacks.stopping.slurm_job import num_restarts, slurm_job_id
+from callbacks.stopping.slurm_job import slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
+from datamodules import ClipDataModule
 from experiments.command.checkpoint_files import CheckpointFiles
 from experiments.command.configs import resolve_configs
 from experiments.command.messages import show_messages
+from experiments.command.option_tree import LINKS
 from experiments.command.parser import CommandParser
-from experiments.command.run_folder import RESUME, check_same_run, lock_run, newest_checkpoint, run_name
-from experiments.command.wandb_mode import WandbRefused, wandb_mode
+from experiments.command.placement import choose_checkpoint, has_report, place_run, place_wandb_runs
+from experiments.command.run_folder import lock_run
+from experiments.command.wandb_mode import WandbRefused
 from lightning_modules.checkpoints import read_checkpoint
+from lightning_modules.preprocessing import PreprocessedModule
 from lightning_modules.trusted_classes import refuse_untrusted
 from storage.atomic import write_text
 
-LAST = "last"  # name of the checkpoint that a run ends with
 _LIGHTNING = ("pytorch_lightning", "lightning_fabric")  # loggers, callbacks, plugins
 
 _logger = logging.getLogger(__name__)
@@ -44,25 +44,24 @@ _logger = logging.getLogger(__name__)
 class EarmarkCli(LightningCLI):
     """LightningCLI with this project's habits.
 
-    Sizes of features and labels go from the data module to the model; every run writes into a folder of its own; a fit
-    that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and ends with a test of what it
-    kept.
+    The number of classes goes from the data module to the model, whose front end embeds the clips; every run writes
+    into a folder of its own; a fit that is told to stop saves its state, goes on from it with `--ckpt_path resume`, and
+    ends with a test of what it kept.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the project's own options and the links from data to model."""
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the model when a fit has ended.")
         parser.add_class_arguments(Preemption, "preemption")
-        parser.link_arguments("data.feature_dim", "model.init_args.input_dim", apply_on="instantiate")
-        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        for source, target in LINKS:
+            parser.link_arguments(source, target, apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and look at the checkpoint that is named: Lightning takes arguments of the model from it.
+    def _parse_ckpt_path(self) -> None:
+        """Look at the checkpoint that is named, but leave options as given: Lightning takes those of the checkpoint.
 
         Raises:
             CheckpointError: If it is damaged, holds code, or is something else.
         """
-        super().parse_arguments(parser, args)
         named = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
         if named is not None and Path(named).is_file():
             read_checkpoint(Path(named))
@@ -81,42 +80,24 @@ class EarmarkCli(LightningCLI):
         Raises:
             UntrustedClass: If config or checkpoint names a class of a package that is not trusted.
         """
-        config = self.config[self.subcommand]
+        config, command = self.config[self.subcommand], str(self.subcommand)
         refuse_untrusted(config, "the config", _LIGHTNING)
-        trainer = config.trainer
         if config.weights_only is None:
             config.weights_only = True  # Lightning's own default lets a checkpoint run code
-        if self.subcommand == "test":
-            config.verbose = not _has_report(config)  # which prints a better table
-        if self.subcommand == "predict":
+        if command == "test":
+            config.verbose = not has_report(config)  # which prints a better table
+        if command == "predict":
             config.return_predictions = False  # callbacks write them; memory may not hold all
-            if trainer.default_root_dir is None:
-                trainer.default_root_dir = str(Path("runs") / _predict_name(config))
-        if trainer.default_root_dir is None:
-            configs = getattr(config, "config", None) or []
-            name = run_name(Path(str(configs[0])).stem if configs else "run")
-            trainer.default_root_dir = str(Path("runs") / name)
-            checkpoints = Path("checkpoints") / name
-        else:
-            checkpoints = Path(trainer.default_root_dir) / "checkpoints"
-        for callback in trainer.callbacks or []:
-            if callback.class_path.endswith("Checkpoint") and callback.init_args.dirpath is None:
-                callback.init_args.dirpath = str(checkpoints)
-            if callback.class_path.endswith("ModelCheckpoint") and callback.init_args.filename == LAST:
-                callback.init_args.enable_version_counter = (
-                    False  # or an earlier run's stays, and is taken for this one's
-                )
-        if config.preemption.dirpath is None:
-            config.preemption.dirpath = str(checkpoints)
-        if self.subcommand == "fit":
-            self._choose_checkpoint(config)
-        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-        for logger in loggers:
-            if getattr(logger, "class_path", "").endswith("WandbLogger"):
-                _place_wandb_run(logger.init_args, Path(trainer.default_root_dir), str(self.subcommand))
+        place_run(config, command)
+        if command == "fit":
+            parser = self._parser(command)
+            choose_checkpoint(config, lambda: yaml.safe_load(parser.dump(config, skip_none=False)))
+        place_wandb_runs(config, command)
 
     def after_instantiate_classes(self) -> None:
-        """Let runs that keep checkpoints be stopped and go on."""
+        """Have the model's front end embed the data; let runs that keep checkpoints be stopped and go on."""
+        if isinstance(self.datamodule, ClipDataModule) and isinstance(self.model, PreprocessedModule):
+            self.datamodule.embed_with(self.model.preprocessing.frontend)
         if self._get(self.config_init, "trainer").enable_checkpointing is not False:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # set at run time
             # the last one saves what all others leave
@@ -150,27 +131,11 @@ class EarmarkCli(LightningCLI):
             self.model,
             datamodule=self.datamodule,
             ckpt_path="best" if selected else None,
-            verbose=not _has_report(self.config[self.subcommand]),
+            verbose=not has_report(self.config[self.subcommand]),
             weights_only=True,
         )
         if self.trainer.is_global_zero and isinstance(keeper, ModelCheckpoint) and keeper.best_model_path:
             Console().print(f"Checkpoint: {keeper.best_model_path}", soft_wrap=True)
-
-    def _choose_checkpoint(self, config: Namespace) -> None:
-        """Put the newest checkpoint in place of `resume`, which a requeued job need not say.
-
-        A job that began from another run's checkpoint goes on from its own, once it has one.
-        """
-        if config.ckpt_path != RESUME and num_restarts() == 0:
-            return
-        began_from = None if config.ckpt_path == RESUME else config.ckpt_path
-        folders = [callback.get("init_args.dirpath") for callback in config.trainer.callbacks or []]
-        newest = newest_checkpoint({Path(folder) for folder in [config.preemption.dirpath, *folders] if folder})
-        if newest is not None:
-            text = self._parser(self.subcommand).dump(config, skip_none=False)
-            check_same_run(Path(config.trainer.default_root_dir), yaml.safe_load(text))
-        _logger.info("Going on from %s.", newest) if newest else _logger.info("Nothing to go on from yet; starting.")
-        config.ckpt_path = began_from if newest is None else str(newest)
 
 
 class RunConfig(SaveConfigCallback):
@@ -225,26 +190,3 @@ def run_command(arguments: Sequence[str] | None = None, cli_class: type[EarmarkC
             f"Expected W&B to take the run; it says: {error} Log in again with `wandb login`, or set "
             "WANDB_MODE=offline and send the run later with `wandb sync`."
         ) from error
-
-
-def _has_report(config: Namespace) -> bool:
-    """Whether a callback tells the results of a test."""
-    return any(each.class_path.endswith("Report") for each in config.trainer.callbacks or [])
-
-
-def _predict_name(config: Namespace) -> str:
-    """Name a prediction after its first config and all options: the same command finds what a killed one has done."""
-    configs = getattr(config, "config", None) or []
-    options = json.dumps(config.as_dict(), sort_keys=True, default=str)
-    stem = Path(str(configs[0])).stem if configs else "run"
-    return f"{stem}/predict-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
-
-
-def _place_wandb_run(init_args: Namespace, folder: Path, subcommand: str) -> None:
-    for name, value in (("save_dir", str(folder)), ("job_type", subcommand)):
-        if getattr(init_args, name, None) in (None, "."):
-            setattr(init_args, name, value)
-    mode = wandb_mode()
-    if mode is not None:
-        init_args.mode = mode
-    folder.mkdir(parents=True, exist_ok=True)

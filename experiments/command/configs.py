@@ -109,7 +109,7 @@ def join_options(arguments: Sequence[str]) -> list[str]:
     """Write `--option value` as `--option=value`."""
     joined: list[str] = []
     for argument in arguments:
-        if argument.startswith("--") or not joined or "=" in joined[-1]:
+        if argument.startswith(("--", "-c")) or not joined or "=" in joined[-1]:
             joined.append(argument)
         else:
             joined[-1] += f"={argument}"

@@ -18,6 +18,8 @@ def show_messages() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.13
     # Lightning, of every run on a machine that has SLURM's programs
     warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
+    # models preprocess what any data module serves
+    warnings.filterwarnings("ignore", message=".*You have overridden `on_after_batch_transfer`.*")
     is_first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
     level = logging.INFO if is_first else logging.ERROR
     for package in _PACKAGES:
@@ -25,3 +27,8 @@ def show_messages() -> None:
         if not logger.handlers:
             logger.addHandler(handler)
         logger.setLevel(level)
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no message of a module: what was written, what comes next."""
+    Console().print(message, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The parser behind train.py: LightningCLI's, whose configs may extend others; and a data module made by it alone."""
+"""The parser behind train.py: LightningCLI's, whose configs may extend others; and parts of a run made by it alone."""
 
 import contextlib
 import os
@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
 from experiments.command.configs import find_config, join_options, read_config
+from lightning_modules.preprocessing import Preprocessing
 from lightning_modules.trusted_classes import refuse_untrusted
 
 
@@ -34,11 +35,12 @@ class CommandParser(LightningArgumentParser):
         """
         text = yaml.safe_dump(read_config(Path(path)), sort_keys=False)
         with contextlib.chdir(Path(path).absolute().parent):
-            return self.parse_string(text, str(path), ext_vars, env, defaults, **arguments)
+            parsed: Namespace = self.parse_string(text, str(path), ext_vars, env, defaults, **arguments)
+        return parsed
 
 
 def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningDataModule:
-    """Make the data module that `train.py` would, without a model.
+    """Make the data module that `train.py` would, without a model; one of clips wants a front end to `embed_with`.
 
     Args:
         data_config: Config that describes it, a file or a name in configs/.
@@ -51,12 +53,41 @@ def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningD
     """
     parser = CommandParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
+    parser.add_argument("--model", type=dict | None)  # a corpus may name the front end that suits it
     parser.add_subclass_arguments(pl.LightningDataModule, "data")
-    own = [argument for argument in join_options(arguments) if argument.startswith("--data.")]
-    try:
-        parsed = parser.parse_args([f"--config={find_config(data_config)}", *own])
-        refuse_untrusted(parsed, data_config)
-    except ArgumentError as error:
-        raise ValueError(f"Expected options of {data_config}; got {' '.join(own)}: {error}") from error
+    parsed = _parse(parser, [f"--config={find_config(data_config)}", *_options_of("data", arguments)], data_config)
     datamodule: pl.LightningDataModule = parser.instantiate_classes(parsed).data
     return datamodule
+
+
+def make_preprocessing(frontend: str, arguments: Sequence[str]) -> Preprocessing:
+    """Make the preprocessing that `train.py` would, without a model.
+
+    Args:
+        frontend: Class of the front end, where the command line names none.
+        arguments: Command line, such as `--model.preprocessing.standardize=true`; what is for others is left out.
+
+    Raises:
+        ValueError: If an option of it is not understood.
+        UntrustedClass: If a class of a package that is not trusted is named.
+    """
+    parser = CommandParser(exit_on_error=False)
+    parser.add_class_arguments(Preprocessing, "model.preprocessing")
+    own = _options_of("model.preprocessing", arguments)
+    parsed = _parse(parser, [f"--model.preprocessing.frontend={frontend}", *own], "preprocessing")
+    made: Preprocessing = parser.instantiate_classes(parsed).model.preprocessing
+    return made
+
+
+def _options_of(part: str, arguments: Sequence[str]) -> list[str]:
+    """Leave out what is for other parts."""
+    return [argument for argument in join_options(arguments) if argument.startswith(f"--{part}.")]
+
+
+def _parse(parser: CommandParser, arguments: Sequence[str], source: str) -> Namespace:
+    try:
+        parsed: Namespace = parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        raise ValueError(f"Expected options of {source}; got {' '.join(arguments)}: {error}") from error
+    refuse_untrusted(parsed, source)
+    return parsed

@@ -15,7 +15,6 @@ from experiments.command.run_options import RUN_VARIABLE
 from storage.errors import LockTaken
 from storage.lock import hold_lock
 
-RESUME = "resume"  # as --ckpt_path
 LOCK_FILE = ".lock"
 _BATCH_STEP = 0xFFFFFFF0  # SLURM numbers what is not started by srun from there on
 _LOCK_SECONDS = 15.0  # a killed run's worker processes hold the lock until they notice

@@ -5,15 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Where things lie and how a run is shown: no difference between two runs.
-_NO_DIFFERENCE = re.compile(
-    r"(^|\.)(default_root_dir|dirpath|save_dir|cache_dir|root|ckpt_path|weights_only|verbose|test_after_fit|"
-    r"return_predictions|data_name|config|project|run_id)$|^preemption\b|^trainer\.(logger|enable_\w+|log_every_n_steps|profiler)\b|"
-    r"^trainer\.callbacks\.(\w*Report|CodeExport|CheckpointArtifact|\w*Checkpoint|\w*ProgressBar)\b"
-)
+# Where a run's own files and its corpus lie, and how it is shown: no difference between two runs. What else a path
+# names is one: other noise (`data.noise.root`), other rooms, other weights.
+_NO_DIFFERENCE = frozenset({
+    "ckpt_path", "config", "data.cache_dir", "data.corpus.cache_dir", "data.corpus.root", "data.root", "data_name",
+    "project", "return_predictions", "run_id", "test_after_fit", "trainer.default_root_dir",
+    "trainer.enable_autolog_hparams", "trainer.enable_checkpointing", "trainer.enable_model_summary",
+    "trainer.enable_progress_bar", "trainer.log_every_n_steps", "verbose", "weights_only",
+})  # fmt: skip
+# Objects that watch a run, by the names that their options begin with; `test_run_options` holds the callbacks to it.
+_WATCHING = (
+    "preemption", "trainer.logger", "trainer.profiler",
+    *(f"trainer.callbacks.{name}" for name in (
+        "CheckpointArtifact", "CodeExport", "EpochSeconds", "FinalCheckpoint", "FingerprintExport",
+        "FingerprintReport", "ModelCheckpoint", "PresenceReport", "RetrievalReport", "RichProgressBar",
+        "TQDMProgressBar", "VaeReport",
+    )),
+)  # fmt: skip
 RUN_VARIABLE = "EARMARK_RUN"  # names a run
-_SEED = re.compile(r"(^|\.|_)seed$|^seed_everything$")
-_FOLD = re.compile(r"(^|\.)fold$")
+RESUME = "resume"  # as --ckpt_path: the run's own newest
 MISSING = ""
 _NULL = "null"
 
@@ -29,17 +39,19 @@ def flatten_options(config: Mapping[str, Any]) -> dict[str, str]:
 
 def is_seed(option: str) -> bool:
     """Whether it is a seed of something drawn."""
-    return bool(_SEED.search(option))
+    name = option.rpartition(".")[2]
+    return name in ("seed", "seed_everything") or name.endswith("_seed")
 
 
 def is_fold(option: str) -> bool:
     """Whether it is the fold of a cross-validation."""
-    return bool(_FOLD.search(option))
+    return option.rpartition(".")[2] == "fold"
 
 
 def tells_apart(option: str) -> bool:
     """Whether runs that differ in it are not repetitions of one another."""
-    return not (is_seed(option) or is_fold(option) or _NO_DIFFERENCE.search(option))
+    watches = any(option == name or option.startswith(f"{name}.") for name in _WATCHING)
+    return not (watches or option in _NO_DIFFERENCE or is_seed(option) or is_fold(option))
 
 
 def config_name(config: Mapping[str, Any]) -> str:

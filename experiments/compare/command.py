@@ -4,15 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from experiments.compare.comparison import ComparisonError, ComparisonOptions
-from experiments.compare.report import show_comparison, write_comparison
-from experiments.compare.run_comparison import compare_runs
 from experiments.compare.run_files import NoRunsFound, find_runs
-from experiments.compare.run_records import LeftOut, RunRecord, read_runs
-from experiments.compare.wandb_project import is_project, read_project
+
+if TYPE_CHECKING:
+    from experiments.compare.run_records import LeftOut, RunRecord
 
 _DESCRIPTION = """\
 Compare runs: one table with a row a setting, its columns the options in which the runs differ. Runs that differ in
@@ -48,6 +45,11 @@ def compare(arguments: Sequence[str] | None = None) -> int:
         SystemExit: If the command line is not understood, or asks for help.
     """
     options = _parser().parse_args(arguments)
+    # they bring scikit-learn and matplotlib, which reading a command line does without
+    from experiments.compare.comparison import ComparisonError, ComparisonOptions
+    from experiments.compare.report import show_comparison, write_comparison
+    from experiments.compare.run_comparison import compare_runs
+
     try:
         records, left_out = _read(options.runs)
         asked = ComparisonOptions(
@@ -63,17 +65,21 @@ def compare(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     show_comparison(comparison)
-    Console().print(f"Report with plots: {page}", soft_wrap=True)
+    sys.stdout.write(f"Report with plots: {page}\n")
     return 0
 
 
-def _read(names: Sequence[str]) -> tuple[list[RunRecord], list[LeftOut]]:
+def _read(names: Sequence[str]) -> "tuple[list[RunRecord], list[LeftOut]]":
     """Read folders, files and globs; what is none of these and looks like a W&B project, as one.
 
     Raises:
         NoRunsFound: If a name holds no run.
     """
-    records, left_out = list[RunRecord](), list[LeftOut]()
+    from experiments.compare.run_records import read_runs
+    from experiments.compare.wandb_project import is_project, read_project
+
+    records: list[RunRecord] = []
+    left_out: list[LeftOut] = []
     projects = [name for name in names if is_project(name) and not Path(name).exists()]
     local = [name for name in names if name not in projects]
     for read in [*([read_runs(find_runs(local))] if local else []), *(read_project(name) for name in projects)]:

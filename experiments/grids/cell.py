@@ -116,6 +116,15 @@ class GridResult:
     failures: dict[Cell, Failure]
     num_run: int
 
+    @property
+    def told_failures(self) -> list[str]:
+        """Why cells failed, each with its command."""
+        others = {False: "", True: " The other runs of this embedding are left out."}
+        return [
+            f"{failure.message}{others[failure.concerns_all]}\n    {cell.command}"
+            for cell, failure in self.failures.items()
+        ]
+
 
 GridRunner = Callable[[Sequence[Cell], Path], GridResult]  # cells and the folder of their results
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jsonargparse import Namespace
+from jsonargparse import Namespace, dict_to_namespace
 from pytorch_lightning.callbacks import Checkpoint
 
 from callbacks.exports.checkpoint_artifact import CheckpointArtifact
@@ -64,9 +64,16 @@ class _LastCheckpointCli(CellCli):
         """Add the checkpoint."""
         super().before_instantiate_classes()
         trainer = self.config[self.subcommand].trainer
-        last = Namespace(dirpath=trainer.default_root_dir, filename="last", save_on_train_epoch_end=True)
-        last.enable_version_counter = False
-        trainer.callbacks.append(Namespace(class_path="pytorch_lightning.callbacks.ModelCheckpoint", init_args=last))
+        last = dict_to_namespace(
+            {
+                "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+                "init_args": {
+                    "dirpath": trainer.default_root_dir, "filename": "last", "save_on_train_epoch_end": True,
+                    "enable_version_counter": False,
+                },
+            }
+        )  # fmt: skip
+        trainer.callbacks.append(last)
         trainer.enable_checkpointing = True
 
 

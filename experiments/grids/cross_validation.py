@@ -16,9 +16,6 @@ from experiments.grids.cell import Cell, CellResult
 from experiments.grids.sweep import Sweep
 from retrieval.metrics import compare_paired_folds, holm_adjust
 
-LAMBDA = "model.quantization_weight"
-# The ends of the paper's range, and a value a decade between.
-LAMBDAS = ("0.00001", "0.0001", "0.001", "0.01", "0.1", "1")
 # Means that differ by less are tied: the last digits of a sum.
 _TIE = 1e-9
 

@@ -4,9 +4,7 @@ import argparse
 from functools import partial
 
 from experiments.grids.cell import GridRunner
-from experiments.grids.grid import run_grid
 from experiments.grids.slurm import JobOptions, SlurmError
-from experiments.grids.slurm_array import ArrayOptions, run_array
 
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +54,9 @@ def grid_runner(options: argparse.Namespace) -> GridRunner:
     Raises:
         SlurmError: If options contradict each other.
     """
+    from experiments.grids.grid import run_grid  # brings torch, which reading a command line does without
+    from experiments.grids.slurm_array import ArrayOptions, run_array
+
     if options.slurm:
         if options.workers:
             raise SlurmError("Expected --at_once with --slurm, where each job runs a cell at a time; got --workers.")
@@ -73,7 +74,7 @@ def job_options_of(options: argparse.Namespace) -> JobOptions:
     Raises:
         SlurmError: If options contradict each other.
     """
-    gpu_type, num_gpus = options.gpus or ((), 1)
+    gpu_type, _, num_gpus = (options.gpus or "1").rpartition(":")
     given = {
         "num_nodes": getattr(options, "nodes", None), "num_tasks": getattr(options, "tasks", None),
         "grace_seconds": getattr(options, "grace", None), "num_cpus": options.cpus, "time_limit": options.time,
@@ -81,15 +82,16 @@ def job_options_of(options: argparse.Namespace) -> JobOptions:
         "name": options.name, "sbatch": tuple(options.sbatch or ()), "setup": tuple(options.setup or ()),
     }  # fmt: skip
     return JobOptions(
-        num_gpus=num_gpus, gpu_type=gpu_type, **{name: value for name, value in given.items() if value is not None}
+        num_gpus=int(num_gpus),
+        gpu_type=(gpu_type,) if gpu_type else (),
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 
-def _gpus(text: str) -> tuple[tuple[str, ...], int]:
-    gpu_type, _, count = text.rpartition(":")
-    if not count.isdecimal():
+def _gpus(text: str) -> str:
+    if not text.rpartition(":")[2].isdecimal():
         raise argparse.ArgumentTypeError(f"expected a number of GPUs, or a type and a number as a100:4; got {text}")
-    return ((gpu_type,) if gpu_type else ()), int(count)
+    return text
 
 
 def _positive(text: str) -> int:

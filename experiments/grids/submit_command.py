@@ -8,19 +8,16 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from experiments.command.cli import run_command
 from experiments.command.configs import ConfigError, join_options
-from experiments.command.messages import show_messages
-from experiments.command.run_folder import RESUME
+from experiments.command.messages import say, show_messages
+from experiments.command.option_tree import UnknownOption, read_tree
+from experiments.command.run_options import RESUME
 from experiments.grids.slurm import JobOptions, JobScript, SlurmError, check_sbatch, send
-from experiments.grids.slurm_array import run_element
 from experiments.grids.slurm_options import add_job_options, job_options_of
-from experiments.papers.command import parse_reproduce
-from experiments.papers.studies import say
 from storage.atomic import write_text
 
 SCRIPT_FILE = "job.sbatch"
@@ -42,14 +39,15 @@ A grid as an array of jobs: python reproduce.py table2 --slurm.
 """
 
 
-def submit(arguments: Sequence[str] | None = None) -> int:
+def submit(read_target: Callable[[Sequence[str]], str | None], arguments: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Args:
+        read_target: Reads what follows `reproduce`; returns the study's name, None if there is none.
         arguments: As after `submit.py`; None takes the process's own.
 
     Returns:
-        0; 1 if the job could not be sent, or a cell of an element failed.
+        0; 1 if the job could not be sent, or a cell of an element failed; 2 if there is no such option.
 
     Raises:
         SystemExit: If the command line is not understood, or asks for help.
@@ -58,12 +56,16 @@ def submit(arguments: Sequence[str] | None = None) -> int:
     show_messages()
     try:
         if options.command == "element":
+            from experiments.grids.slurm_array import run_element  # brings torch; a misspelt option doesn't wait for it
+
             return run_element(Path(*passed_on), int(os.environ["SLURM_ARRAY_TASK_ID"]))
+        if options.command in _TRAIN_COMMANDS:
+            read_tree(options.command, passed_on)  # which refuses what train.py does not take
         job = job_options_of(options)
         if not options.dry_run:
             check_sbatch()
         if options.command == "reproduce":
-            folder, script = _reproduce_job(passed_on, job)
+            folder, script = _reproduce_job(read_target(passed_on), passed_on, job)
         else:
             folder, script = _train_job(options.command, passed_on, job)
         if options.dry_run:
@@ -74,7 +76,7 @@ def submit(arguments: Sequence[str] | None = None) -> int:
         job_id = send(path)
     except (ConfigError, SlurmError) as error:
         sys.stderr.write(f"\nerror: {error}\n")
-        return 1
+        return 2 if isinstance(error, UnknownOption) else 1
     log = str(script.log).replace("%j", job_id)
     say(f"Job {job_id}. Its state: squeue --jobs={job_id}; to stop it: scancel {job_id}")
     say(f"Log, once it runs: {log}")
@@ -156,6 +158,8 @@ def _check_command(line: Sequence[str]) -> None:
         SlurmError: If it refuses it.
         ConfigNotFound: If there is no such config.
     """
+    from experiments.command.cli import run_command
+
     refused = io.StringIO()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(refused):
@@ -166,19 +170,17 @@ def _check_command(line: Sequence[str]) -> None:
             raise SlurmError(f"Expected a command line of train.py; it says: {reason}") from ended
 
 
-def _reproduce_job(passed_on: Sequence[str], job: JobOptions) -> tuple[Path, JobScript]:
+def _reproduce_job(target: str | None, passed_on: Sequence[str], job: JobOptions) -> tuple[Path, JobScript]:
     """Return a folder for the job's files and its script; the grid's own folder is as reproduce.py names it.
 
     Raises:
         SlurmError: If several nodes or processes are asked for, or there is nothing to reproduce.
-        SystemExit: If reproduce.py would not understand it.
     """
     if job.num_nodes > 1 or job.num_tasks:
         raise SlurmError(
             "Expected one node for reproduce, which starts its processes itself (--workers N); got --nodes or --tasks. "
             "To spread over nodes, send its cells as an array: python reproduce.py TARGET --slurm."
         )
-    target = parse_reproduce(passed_on)[0].target
     if target is None:
         raise SlurmError("Expected what to reproduce, such as `submit.py reproduce table2`; got nothing.")
     name = f"{target}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"

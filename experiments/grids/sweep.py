@@ -12,8 +12,6 @@ from experiments.command.options import read_command_options
 from experiments.command.run_options import is_seed, option_text
 from experiments.grids.cell import Cell
 
-SWEEP_FOLDER = Path(__file__).resolve().parent / "sweeps"
-
 
 @dataclass(frozen=True)
 class Sweep:

@@ -11,7 +11,7 @@ class FrontEnd(nn.Module, ABC):
     """Turn waveforms into frames of features.
 
     A front end is frozen: it is applied once and its output cached, so `settings` must name everything
-    that changes the output.
+    that changes the output. It is part of a model (`lightning_modules.preprocessing`), weights and all.
 
     Attributes:
         sample_rate_hz: Rate the front end works at; other rates are resampled on the way in.
@@ -35,6 +35,9 @@ class FrontEnd(nn.Module, ABC):
 
     def prepare(self) -> None:
         """Fetch and verify what the front end needs; one process calls it before any uses the front end."""
+
+    def load(self) -> None:
+        """Read the weights, if there are any and they were not read or restored from a checkpoint yet."""
 
     def forward(
         self, waveform: Float[Tensor, "batch time"], sample_rate_hz: int

@@ -14,6 +14,7 @@ from benchmarks.training_step import (
 from lightning_modules import Fingerprinter
 from lightning_modules.frontends import Distortion, FingerprintLogMel
 from lightning_modules.networks import FingerprintTransformer
+from lightning_modules.preprocessing import Preprocessing
 
 CEILINGS = Ceilings({name: 1.0 for name in PRECISIONS}, terabytes=0.1)
 CPU = torch.device("cpu")
@@ -43,7 +44,7 @@ def model() -> Fingerprinter:
         return FingerprintTransformer(num_bands, num_frames, dim, num_layers=1, feedforward_dim=16, hidden_dim=16)
 
     torch.manual_seed(0)
-    return Fingerprinter(FingerprintLogMel(), Distortion(), encoder, fingerprint_dim=8)
+    return Fingerprinter(Preprocessing(FingerprintLogMel()), Distortion(), encoder, fingerprint_dim=8)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from callbacks import CodebookRefit
 from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import CodebookFit, ProductQuantizer
 from retrieval.metrics import ScoringOptions
+from tests.lightning_modules.makers import given_features
 
 
 class Items:
@@ -49,7 +50,7 @@ class Model(CodedRetrievalModule):
     """Records what happens in which order."""
 
     def __init__(self) -> None:
-        super().__init__(ScoringOptions())
+        super().__init__(given_features(1), ScoringOptions())
         self.layer = nn.Linear(1, 2)
         self.dropout = nn.Dropout(0.5)
         self.quantizer = ProductQuantizer(2, 1, 2)

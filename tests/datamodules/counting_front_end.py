@@ -2,11 +2,15 @@
 
 import time
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from datamodules import ClipDataModule
+
 FRAME_SAMPLES = 1000
+DataT = TypeVar("DataT", bound=ClipDataModule[Any])
 
 
 class CountingFrontEnd(nn.Module):
@@ -54,3 +58,9 @@ class CountingFrontEnd(nn.Module):
         missing = -waveform.shape[1] % FRAME_SAMPLES
         frames = torch.nn.functional.pad(waveform, (0, missing)).unflatten(1, (-1, FRAME_SAMPLES)).abs()
         return torch.stack([frames.amax(2), frames.mean(2), torch.ones_like(frames[:, :, 0])], dim=2) * self.gain
+
+
+def embedded(data: DataT) -> DataT:
+    """Return a data module that has its clips embedded by a front end of its own."""
+    data.embed_with(CountingFrontEnd())
+    return data

@@ -8,7 +8,7 @@ import pytest
 
 from datamodules import AudioFolder, Roles
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import embedded
 from tests.replicas.audio_folder import CLASSES, make_audio_folder
 
 NUM_CLASSES = 4
@@ -24,7 +24,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _data(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> AudioFolder:
     files = {"split_file": str(split_file) if split_file else None, "cache_dir": str(cache_dir)}
-    return AudioFolder(root=str(root), frontend=CountingFrontEnd(), **files, **options)  # type: ignore[arg-type]
+    return embedded(AudioFolder(root=str(root), **files, **options))  # type: ignore[arg-type]
 
 
 def _roles(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> tuple[AudioFolder, Roles]:

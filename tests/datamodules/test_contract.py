@@ -12,7 +12,7 @@ from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, 
 from datamodules.batches.feature_dataset import FeatureDataset
 from datamodules.errors import SplitError
 from datamodules.rendered_events.synthesis import EVENTS
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import CountingFrontEnd, embedded
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
@@ -24,36 +24,36 @@ Make = Callable[..., EmbeddingDataModule]
 
 
 def _esc50(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(frontend=CountingFrontEnd(), root=str(root / "esc50"), **options)  # type: ignore[arg-type]
+    return Esc50(root=str(root / "esc50"), **options)  # type: ignore[arg-type]
 
 
 def _esc10(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(frontend=CountingFrontEnd(), root=str(root / "esc50"), esc10=True, **options)  # type: ignore[arg-type]
+    return Esc50(root=str(root / "esc50"), esc10=True, **options)  # type: ignore[arg-type]
 
 
 def _superclasses(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(frontend=CountingFrontEnd(), root=str(root / "esc50"), superclasses=True, fold=5, **options)  # type: ignore[arg-type]
+    return Esc50(root=str(root / "esc50"), superclasses=True, fold=5, **options)  # type: ignore[arg-type]
 
 
 def _audio_folder(root: Path, **options: object) -> EmbeddingDataModule:
-    return AudioFolder(root=str(root / "folder"), frontend=CountingFrontEnd(), **options)  # type: ignore[arg-type]
+    return AudioFolder(root=str(root / "folder"), **options)  # type: ignore[arg-type]
 
 
 def _split_folder(root: Path, **options: object) -> EmbeddingDataModule:
     folder = root / "folder"
-    return AudioFolder(root=str(folder), frontend=CountingFrontEnd(), split_file=str(folder / "split.csv"), **options)  # type: ignore[arg-type]
+    return AudioFolder(root=str(folder), split_file=str(folder / "split.csv"), **options)  # type: ignore[arg-type]
 
 
 def _rendered(root: Path, **options: object) -> EmbeddingDataModule:
-    return RenderedEvents(frontend=CountingFrontEnd(), root=str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
+    return RenderedEvents(root=str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
 
 
 def _fsd_kaggle2018(root: Path, **options: object) -> EmbeddingDataModule:
-    return FsdKaggle2018(frontend=CountingFrontEnd(), root=str(root / "fsd"), **options)  # type: ignore[arg-type]
+    return FsdKaggle2018(root=str(root / "fsd"), **options)  # type: ignore[arg-type]
 
 
 def _kaggles_copy(root: Path, **options: object) -> EmbeddingDataModule:
-    return FsdKaggle2018(frontend=CountingFrontEnd(), root=str(root / "kaggle"), **options)  # type: ignore[arg-type]
+    return FsdKaggle2018(root=str(root / "kaggle"), **options)  # type: ignore[arg-type]
 
 
 NUM_CLASSES = {
@@ -78,7 +78,7 @@ def make(request: pytest.FixtureRequest, root: Path) -> Make:
 
     def made(stage: str | None = None, **options: object) -> EmbeddingDataModule:
         given = {"cache_dir": str(root / "cache"), "labels_per_class": LABELS_PER_CLASS, **options}
-        data: EmbeddingDataModule = request.param(root, **given)
+        data: EmbeddingDataModule = embedded(request.param(root, **given))
         data.prepare_data()
         data.setup(stage)
         return data
@@ -100,7 +100,7 @@ def test_batches_have_the_documented_fields(make: Make) -> None:
         for batch in batches:
             assert set(batch) == {"feature", "label", "item_index"}
             size = len(batch["label"])
-            assert batch["feature"].shape == (size, data.feature_dim)
+            assert batch["feature"].shape == (size, data.frontend.frame_dim)
             assert batch["label"].shape == batch["item_index"].shape == (size,)
             assert batch["feature"].dtype == torch.float32
             assert batch["label"].dtype == batch["item_index"].dtype == torch.int64
@@ -108,7 +108,7 @@ def test_batches_have_the_documented_fields(make: Make) -> None:
 
 def test_sizes_are_those_of_front_end_and_corpus(make: Make) -> None:
     data = make()
-    assert data.feature_dim == CountingFrontEnd.frame_dim
+    assert data.frontend.frame_dim == CountingFrontEnd.frame_dim
     assert data.num_classes == len(data.class_names) == make.num_classes  # type: ignore[attr-defined]
     assert {item.label for item in data.items} == set(range(data.num_classes))
     assert data.data_name
@@ -224,19 +224,7 @@ def test_train_loader_drops_a_last_batch_of_one_only(make: Make) -> None:
     assert sizes[num_labelled] == [num_labelled]
 
 
-def test_standardized_database_has_mean_0_and_deviation_1(make: Make) -> None:
-    plain, data = make(), make(standardize=True)
-    raw = _columns(list(plain.test_dataloader()[1]))["feature"].double()
-    queries, database = (_columns(list(loader))["feature"].double() for loader in data.test_dataloader())
-    torch.testing.assert_close(database.mean(0), torch.zeros(3).double(), atol=1e-4, rtol=0)
-    # the third value of the front end never changes; it is centred and not divided by zero
-    torch.testing.assert_close(database.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]).double(), atol=1e-4, rtol=0)
-    raw_queries = _columns(list(plain.test_dataloader()[0]))["feature"].double()
-    expected = (raw_queries - raw.mean(0)) / raw.std(0, correction=0).where(raw.std(0) > 1e-6, 1.0)
-    torch.testing.assert_close(queries, expected, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("options", [{}, {"center_clips": True, "standardize": True, "train_on": "database"}])
+@pytest.mark.parametrize("options", [{}, {"train_on": "database"}])
 def test_every_loader_serves_frames_in_batches_of_the_size_given(make: Make, options: dict[str, object]) -> None:
     data = make(frames_per_clip=3, batch_size=4, passes_per_epoch=2, **options)
     loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader(), data.predict_dataloader()]
@@ -245,11 +233,22 @@ def test_every_loader_serves_frames_in_batches_of_the_size_given(make: Make, opt
         assert batches
         for batch in batches:
             assert len(batch["label"]) <= 4
-            assert batch["feature"].shape == (len(batch["label"]), 3, data.feature_dim)
+            assert batch["feature"].shape == (len(batch["label"]), 3, data.frontend.frame_dim)
             assert batch["feature"].dtype == torch.float32
             assert batch["feature"].isfinite().all()
     item = data.role_dataset("query")[0]
-    assert item["feature"].shape == (3, data.feature_dim)
+    assert item["feature"].shape == (3, data.frontend.frame_dim)
+
+
+@pytest.mark.parametrize("frames_per_clip", [None, 4])
+def test_the_database_is_measured_as_it_is_served(make: Make, frames_per_clip: int | None) -> None:
+    data = make(frames_per_clip=frames_per_clip)
+    expected = _columns(list(data.test_dataloader()[1]))["feature"].numpy()
+    for clips_at_once in (1, 3, 10**6):
+        chunks = list(data.database_features(clips_at_once * 3 * (frames_per_clip or 1)))
+        assert {len(features) for features, _ in chunks[:-1]} <= {clips_at_once}
+        np.testing.assert_array_equal(np.concatenate([features for features, _ in chunks]), expected)
+        assert all(num_frames is None for _, num_frames in chunks)  # there is no padding
 
 
 def test_frames_are_those_of_the_cache_in_order(make: Make) -> None:
@@ -267,39 +266,6 @@ def test_frames_are_those_of_the_cache_in_order(make: Make) -> None:
         position = int(np.flatnonzero(served.item_indices == index)[0])
         expected = [cache.clip_frames(index)[frame % num_frames] for frame in range(50)]
         np.testing.assert_array_equal(served[position]["feature"], np.stack(expected))
-
-
-@pytest.mark.parametrize("center_clips", [False, True])
-def test_standardized_frames_of_the_database_have_mean_0_and_deviation_1(make: Make, center_clips: bool) -> None:
-    data = make(frames_per_clip=4, standardize=True, center_clips=center_clips)
-    plain = make(frames_per_clip=4, center_clips=center_clips)
-    served = _columns(list(data.test_dataloader()[1]))["feature"].flatten(0, 1).double()
-    raw = _columns(list(plain.test_dataloader()[1]))["feature"].flatten(0, 1).double()
-    expected = torch.ones(3).double() if center_clips else torch.tensor([1.0, 1.0, 0.0]).double()
-    torch.testing.assert_close(served.mean(0), torch.zeros(3).double(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(served.std(0, correction=0), expected, atol=1e-5, rtol=0)
-    restored = data.restore_features(served.numpy())
-    np.testing.assert_allclose(restored, raw.numpy(), rtol=0, atol=1e-6)
-
-
-def test_restoring_undoes_standardizing_for_means_and_for_any_axes(make: Make) -> None:
-    data, plain = make(standardize=True), make()
-    raw = _columns(list(plain.predict_dataloader()))["feature"].numpy()
-    served = _columns(list(data.predict_dataloader()))["feature"].numpy()
-    restored = data.restore_features(served)
-    assert restored.dtype == np.float32
-    np.testing.assert_allclose(restored, raw, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(data.restore_features(served[None, :, None])[0, :, 0], restored)
-    np.testing.assert_array_equal(data.restore_features(served[0]), restored[0])
-    np.testing.assert_array_equal(plain.restore_features(served), served)
-
-
-def test_centred_clips_have_mean_0(make: Make) -> None:
-    for options in ({}, {"frames_per_clip": 3}):
-        plain, data = make(**options), make(center_clips=True, **options)
-        raw = _columns(list(plain.predict_dataloader()))["feature"].flatten(1)
-        centred = _columns(list(data.predict_dataloader()))["feature"].flatten(1)
-        torch.testing.assert_close(centred, raw - raw.mean(1, keepdim=True), atol=1e-6, rtol=0)
 
 
 def test_training_on_the_database_keeps_recordings_apart(make: Make) -> None:

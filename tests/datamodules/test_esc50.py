@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 import pytest
-from torch import nn
 
 from datamodules import Esc50, Roles
 from datamodules import esc50 as esc50_module
@@ -16,7 +15,7 @@ from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.esc50 import ROOT_VARIABLE, SUPERCLASSES
 from sound.errors import AudioFileError
 from storage.fetch import Archive
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import embedded
 from tests.replicas.esc50 import CLASSES, make_esc50
 
 NUM_CLASSES = 5
@@ -36,7 +35,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> Esc50:
-    return Esc50(frontend=CountingFrontEnd(), root=str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    return embedded(Esc50(root=str(root) if root else None, cache_dir=str(cache_dir), **options))  # type: ignore[arg-type]
 
 
 def _roles(root: Path, cache_dir: Path, **options: object) -> tuple[Esc50, Roles]:
@@ -205,15 +204,15 @@ def test_skipped_clips_are_neither_trained_on_nor_served(root: Path, tmp_path: P
     bad = sorted((root / "audio").iterdir())[::7]
     for path in bad:
         path.write_bytes(b"")
-    data, roles = _roles(root, tmp_path, on_bad_audio="skip", train_on="database", frames_per_clip=2, standardize=True)
+    data, roles = _roles(root, tmp_path, on_bad_audio="skip", train_on="database", frames_per_clip=2)
     trained = {data.items[position].path for position in [*roles.train, *roles.val_query]}
     assert not trained & set(bad)
     assert all(batch["feature"].isfinite().all() for batch in data.predict_dataloader())
 
 
-def test_restoring_before_setup_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"Call setup\(\)"):
-        _data(root, tmp_path, standardize=True).restore_features(np.zeros(3))
+def test_features_before_there_is_a_front_end_are_refused(root: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"Call embed_with\(frontend\)"):
+        Esc50(root=str(root)).prepare_data()
 
 
 def test_name_given_is_the_name(shared_root: Path, tmp_path: Path) -> None:
@@ -352,7 +351,7 @@ def test_environment_names_the_folder_and_the_argument_wins(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ROOT_VARIABLE, str(root))
-    data = Esc50(frontend=cast(nn.Module, CountingFrontEnd()), cache_dir=str(tmp_path))
+    data = Esc50(cache_dir=str(tmp_path))
     assert len(data.items) == NUM_CLASSES * 5 * 2
     assert data.own_copy == str(root)
     assert _data(tmp_path / "other", tmp_path).folder == tmp_path / "other"

@@ -12,7 +12,7 @@ from datamodules import fsd_kaggle2018 as fsd_module
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.fsd_kaggle2018 import NUM_CLIPS, ROOT_VARIABLE
 from sound.errors import AudioFileError
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import embedded
 from tests.replicas.fsd_kaggle2018 import CLASSES, make_fsd_kaggle2018
 
 NUM_CLASSES = 3
@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> FsdKaggle2018:
     place = {"root": str(root) if root else None, "cache_dir": str(cache_dir)}
-    return FsdKaggle2018(frontend=CountingFrontEnd(), **place, **options)  # type: ignore[arg-type]
+    return embedded(FsdKaggle2018(**place, **options))  # type: ignore[arg-type]
 
 
 def _roles(root: Path | None, cache_dir: Path, **options: object) -> tuple[FsdKaggle2018, Roles]:

@@ -12,7 +12,7 @@ from datamodules.errors import DatasetMissing
 from datamodules.fsd_kaggle2018 import ARCHIVES, ROOT_VARIABLE
 from storage.errors import ChecksumMismatch
 from storage.fetch import Archive
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import embedded
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
 
 NUM_CLASSES = 3
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> FsdKaggle2018:
     place = {"root": str(root) if root else None, "cache_dir": str(cache_dir)}
-    return FsdKaggle2018(frontend=CountingFrontEnd(), **place, **options)  # type: ignore[arg-type]
+    return embedded(FsdKaggle2018(**place, **options))  # type: ignore[arg-type]
 
 
 def _release(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -8,6 +8,7 @@ import pytest
 import train
 from datamodules import DatasetError, EmbeddingDataModule
 from experiments.command.parser import make_datamodule
+from lightning_modules.frontends import LogMelStatistics
 from sound.audio import find_audio_files
 from tests.replicas.audio_folder import make_audio_folder
 
@@ -57,7 +58,6 @@ CONFIG = """
 data:
   class_path: birds.Birds
   init_args:
-    frontend: lightning_modules.frontends.LogMelStatistics
     labels_per_class: 2
 """
 
@@ -80,6 +80,7 @@ def test_it_is_made_with_its_own_options_and_those_of_all(own: Path) -> None:
     data = make_datamodule("birds.yaml", ["--data.root=clips", "--data.query_fraction=0.4", "--data.num_workers=1"])
     assert isinstance(data, EmbeddingDataModule)
     assert (data.data_name, data.batch_size, data.num_workers, data.labels_per_class) == ("Birds", 16, 1, 2)
+    data.embed_with(LogMelStatistics())
     data.prepare_data()
     data.setup()
     assert (data.num_classes, len(data.items)) == (3, 36)
@@ -102,5 +103,7 @@ def test_a_model_is_trained_and_tested_on_it(own: Path) -> None:
 def test_a_folder_without_clips_is_no_corpus(own: Path) -> None:
     (own / "empty").mkdir()
     data = make_datamodule("birds.yaml", ["--data.root=empty"])
+    assert isinstance(data, EmbeddingDataModule)
+    data.embed_with(LogMelStatistics())
     with pytest.raises(DatasetError, match=r"Expected clips of Birds, found none\. Correct --data\.root"):
         data.prepare_data()

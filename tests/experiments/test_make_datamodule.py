@@ -8,13 +8,14 @@ import yaml
 import train
 from datamodules import Esc50, RenderedEvents
 from experiments.command.configs import ConfigNotFound, find_config, read_config
-from experiments.command.parser import make_datamodule
+from experiments.command.parser import make_datamodule, make_preprocessing
 from lightning_modules.frontends import LogMel, LogMelStatistics, YamNet
+from lightning_modules.preprocessing import Preprocessing
 
 ESC50 = "data/esc50.yaml"
 OPTIONS = (
     "root", "fold", "esc10", "superclasses", "name", "cache_dir", "batch_size", "passes_per_epoch", "labels_per_class",
-    "label_fraction", "label_seed", "standardize", "center_clips", "frames_per_clip", "train_on", "on_bad_audio",
+    "label_fraction", "label_seed", "frames_per_clip", "train_on", "on_bad_audio",
     "num_workers", "labelled_fold",
 )  # fmt: skip
 
@@ -48,10 +49,15 @@ def parsed_by_train(arguments: list[str], folder: Path, capsys: pytest.CaptureFi
             "--data.frames_per_clip",
             "20",
             "--model.latent_dim=3",
-            "--data.standardize=true",
         ],
-        ["--data.frontend", "lightning_modules.frontends.LogMel", "--data.train_on=database", "--seed_everything=3"],
-        ["--data.name", "one", "--data.name=two", "--data.label_fraction", "0.25", "--data.center_clips", "true"],
+        ["--data.train_on=database", "--seed_everything=3"],
+        [
+            "--data.name",
+            "one",
+            "--data.name=two",
+            "--data.label_fraction",
+            "0.25",
+        ],
     ],
 )
 def test_options_are_those_that_train_takes(
@@ -62,11 +68,10 @@ def test_options_are_those_that_train_takes(
     assert parsed["class_path"] in ("datamodules.Esc50", "datamodules.esc50.Esc50")
     init_args = parsed["init_args"]
     assert isinstance(init_args, dict)
-    assert set(OPTIONS) | {"frontend", "download"} == set(init_args)
+    assert set(OPTIONS) | {"download"} == set(init_args)
     for name in OPTIONS:
         own = getattr(data, name)
         assert own == init_args[name], name
-    assert type(data.frontend).__name__ == init_args["frontend"]["class_path"].rpartition(".")[2]
 
 
 def test_two_arguments_are_as_good_as_one(in_tmp: Path) -> None:
@@ -75,11 +80,21 @@ def test_two_arguments_are_as_good_as_one(in_tmp: Path) -> None:
         assert (data.root, data.name) == ("a b", "x=y")
 
 
-def test_a_front_end_replaces_the_config_s(in_tmp: Path) -> None:
-    assert isinstance(made([]).frontend, YamNet)
-    assert isinstance(made(["--data.frontend=lightning_modules.frontends.LogMelStatistics"]).frontend, LogMelStatistics)
-    described = '--data.frontend={"class_path": "lightning_modules.frontends.LogMel"}'
-    assert isinstance(made([described]).frontend, LogMel)
+def test_preprocessing_is_that_of_the_command_line(in_tmp: Path) -> None:
+    def heard(*arguments: str) -> Preprocessing:
+        return make_preprocessing("lightning_modules.frontends.YamNet", ["--data.fold=2", *arguments])
+
+    option = "--model.preprocessing"
+    assert isinstance(heard().frontend, YamNet)
+    assert isinstance(
+        heard(f"{option}.frontend=lightning_modules.frontends.LogMelStatistics").frontend, LogMelStatistics
+    )
+    described = f'{option}.frontend={{"class_path": "lightning_modules.frontends.LogMel"}}'
+    made = heard(described, f"{option}.frontend.num_mels=7", f"{option}.standardize", "true")
+    assert isinstance(made.frontend, LogMel)
+    assert (made.frame_dim, made.standardize, made.center_clips) == (7, True, False)
+    with pytest.raises(ValueError, match="NoSuchFrontEnd"):
+        heard(f"{option}.frontend=NoSuchFrontEnd")
 
 
 def test_what_is_not_for_the_data_is_left_out(in_tmp: Path) -> None:
@@ -95,7 +110,7 @@ def test_nothing_is_looked_for_or_written(in_tmp: Path) -> None:
     assert not list(in_tmp.iterdir())
 
 
-@pytest.mark.parametrize("argument", ["--data.no_such_option=1", "--data.fold=first", "--data.frontend=NoSuchFrontEnd"])
+@pytest.mark.parametrize("argument", ["--data.no_such_option=1", "--data.fold=first"])
 def test_a_bad_option_is_refused(argument: str) -> None:
     with pytest.raises(ValueError, match=argument.partition("=")[0].rpartition(".")[2]):
         made([argument])

@@ -69,7 +69,8 @@ def vae(folder: Path) -> list[str]:
 def siamese(folder: Path) -> list[str]:
     replica = make_sonyc_ust(folder / "sonyc", seconds=0.5)
     return [
-        "--config=siamese.yaml", f"--data.root={replica}", "--data.frontend=lightning_modules.frontends.LogMel",
+        "--config=siamese.yaml", f"--data.root={replica}",
+        "--model.preprocessing.frontend=lightning_modules.frontends.LogMel",
         "--data.frames_per_clip=8", "--data.batch_size=16", "--data.partners_each=2", "--data.partners=random",
         "--trainer.limit_train_batches=4",
     ]  # fmt: skip

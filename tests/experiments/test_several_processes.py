@@ -60,7 +60,7 @@ def list_cases(root: Path) -> dict[str, Case]:
     """Return every module, and what has branches of its own in several processes; the fingerprinter comes first."""
     narrow = ("--model.encoder.channels=[4, 8]", "--model.encoder.strides=[2, 2]", "--model.encoder.hidden_dim=16",
               "--model.decoder.channels=[4, 8]", "--model.decoder.strides=[2, 2]", "--model.latent_dim=4")  # fmt: skip
-    pairs = (f"--data.root={root / 'sonyc'}", "--data.frontend=lightning_modules.frontends.LogMel",
+    pairs = (f"--data.root={root / 'sonyc'}", "--model.preprocessing.frontend=lightning_modules.frontends.LogMel",
              "--data.frames_per_clip=8", "--data.pairs_per_epoch=32", "--data.pairs=uniform",
              "--model.network.dropout=0", "--trainer.reload_dataloaders_every_n_epochs=1")  # fmt: skip
     tracks = ("--data.queries.kinds=[noise]", "--data.queries.snr_db=[10]", "--data.queries_per_condition=5",
@@ -93,7 +93,8 @@ def list_cases(root: Path) -> dict[str, Case]:
              "--trainer.callbacks.fit_on=database"),
         ),
         "vae": Case(
-            ("--config=vae_small.yaml", *EVENTS, "--data.frontend=lightning_modules.frontends.LogMel", *narrow,
+            ("--config=vae_small.yaml", *EVENTS, *narrow,
+             "--model.preprocessing.frontend=lightning_modules.frontends.LogMel",
              "--data.frames_per_clip=48", "--model.free_bits=0.5", "--data.train_on=database",
              "--model.optimizer.lr=1e-5"),
             ("loss", *bound), ("mAP", *bound),

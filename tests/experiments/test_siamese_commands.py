@@ -16,7 +16,7 @@ from tests.replicas.sonyc_ust import COARSE, make_sonyc_ust
 
 CONFIGS = sorted(path.name for path in CONFIG_FOLDER.glob("siamese*.yaml"))
 QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-LOG_MEL = ["--data.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8"]
+LOG_MEL = ["--model.preprocessing.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_data_config_layers_over_a_model(corpus: Path, in_tmp: Path) -> None
 def test_yamnet_frames_two_steps_and_embeddings(corpus: Path, in_tmp: Path) -> None:
     write_keras_release(in_tmp / "yamnet.h5")
     arguments = ["--config=siamese.yaml", *QUIET, f"--data.root={corpus}", "--data.batch_size=8"]
-    arguments += [f"--data.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.frames_per_clip=2"]
+    arguments += [f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.frames_per_clip=2"]
     fit = ["fit", *arguments, f"--trainer.default_root_dir={in_tmp / 'fit'}", "--trainer.limit_train_batches=1"]
     cli = train.main(fit)
     assert cli.trainer.state.finished

@@ -1,4 +1,4 @@
-"""Clips of unequal length and small networks that compare pairs of them."""
+"""Clips of unequal length, small networks that compare pairs of them, and features that are given."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +15,24 @@ from lightning_modules.networks import (
     PresenceNetwork,
     SubModels,
 )
+from lightning_modules.preprocessing import Preprocessing
 
 NUM_FEATURES, NUM_CATEGORIES = 5, 3
+
+
+class GivenFrames(nn.Module):
+    """In the place of a front end where features are drawn."""
+
+    def __init__(self, frame_dim: int) -> None:
+        super().__init__()
+        self.frame_dim = frame_dim
+
+
+def given_features(frame_dim: int, *, center_clips: bool = False, standardize: bool = False) -> Preprocessing:
+    """Return what leaves features as they are drawn, unless told otherwise."""
+    return Preprocessing(GivenFrames(frame_dim), center_clips, standardize)
+
+
 MakeNetwork = Callable[[int, int], PresenceNetwork]
 
 _concatenated = partial(ConcatenatedPairs, branch_dims=(7, 6), hidden_dims=(9, 8))

@@ -13,6 +13,7 @@ from lightning_modules import AudioDqn
 from lightning_modules.losses import CosineProxyLoss, PairwiseCosineLoss, SimilarityLoss
 from lightning_modules.networks import EmbeddingMlp
 from retrieval.codes import ProductQuantizer, StraightThroughProductQuantizer
+from tests.lightning_modules.makers import given_features
 
 NUM_CLASSES = 4
 
@@ -26,7 +27,7 @@ def make_dqn(
 ) -> AudioDqn:
     torch.manual_seed(0)
     model = AudioDqn(
-        input_dim=12,
+        preprocessing=given_features(12),
         num_classes=NUM_CLASSES,
         network=partial(EmbeddingMlp, hidden_dims=(16,), dropout=0.0),
         similarity_loss=loss or PairwiseCosineLoss(),

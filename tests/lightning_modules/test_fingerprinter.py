@@ -16,6 +16,7 @@ from lightning_modules import Fingerprinter
 from lightning_modules.frontends import Distortion, FingerprintLogMel
 from lightning_modules.losses import contrastive_loss, mean_negative_triplet_loss
 from lightning_modules.networks import FingerprintTransformer, HashProjection, PooledLogMel
+from lightning_modules.preprocessing import Preprocessing
 
 # 0.25 s at 4 kHz: 25 frames
 RATE, SEGMENT, CONTEXT, OFFSET, RESPONSE = 4000, 1000, 800, 200, 300
@@ -127,7 +128,9 @@ def make(
     torch.manual_seed(0)
     options = {"fingerprint_dim": 16, "num_bits": 4} | options
     return Fingerprinter(
-        frontend=FingerprintLogMel(RATE, num_mels=16, num_frames=25, window_samples=256, hop_samples=40),
+        preprocessing=Preprocessing(
+            FingerprintLogMel(RATE, num_mels=16, num_frames=25, window_samples=256, hop_samples=40)
+        ),
         distortion=Distortion(RATE, SEGMENT / RATE, CONTEXT / RATE, OFFSET / RATE),
         encoder=encoder,
         optimizer=partial(torch.optim.Adam, lr=3e-3) if learns else None,
@@ -174,7 +177,7 @@ def step_loss(model: Fingerprinter, monkeypatch: pytest.MonkeyPatch) -> tuple[Te
         return losses[-1]
 
     monkeypatch.setattr(model, "training_step", record)
-    hook = model.frontend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    hook = model.preprocessing.frontend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     running.fit(model, datamodule=PlantedTracks())
     hook.remove()
@@ -290,7 +293,7 @@ def test_a_wrong_time_is_a_track_hit_only() -> None:
 def test_queries_are_distorted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     model, datamodule = unlearned(), PlantedTracks()
     seen: list[Tensor] = []
-    hook = model.frontend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    hook = model.preprocessing.frontend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     logged(model, datamodule)
     hook.remove()
     columns = datamodule.query_columns()
@@ -326,9 +329,11 @@ def test_a_checkpoint_of_the_command_line_loads_by_itself(tmp_path: Path) -> Non
     config = {
         "class_path": "lightning_modules.Fingerprinter",
         "init_args": {
-            "frontend": {
-                "class_path": "lightning_modules.frontends.FingerprintLogMel",
-                "init_args": {"num_mels": 16, "window_samples": 256, "num_frames": 50},
+            "preprocessing": {
+                "frontend": {
+                    "class_path": "lightning_modules.frontends.FingerprintLogMel",
+                    "init_args": {"num_mels": 16, "window_samples": 256, "num_frames": 50},
+                },
             },
             "distortion": {
                 "class_path": "lightning_modules.frontends.Distortion",

@@ -20,7 +20,15 @@ from lightning_modules.networks import ConcatenatedPairs, IndependentClassifier,
 from lightning_modules.networks.presence import ClipEmbeddings, Presence
 from retrieval.metrics import LevelScoring, label_levels, score_levels
 from retrieval.outputs import PresenceOutputs
-from tests.lightning_modules.makers import NETWORKS, NUM_CATEGORIES, NUM_FEATURES, draw, idle_parameters, unsettle
+from tests.lightning_modules.makers import (
+    NETWORKS,
+    NUM_CATEGORIES,
+    NUM_FEATURES,
+    draw,
+    given_features,
+    idle_parameters,
+    unsettle,
+)
 
 TIME = 5
 SCORING = LevelScoring(misses=[0, 1], cutoffs=[1, 5])
@@ -87,7 +95,7 @@ def make_siamese(
 ) -> Siamese:
     torch.manual_seed(0)
     model = Siamese(
-        input_dim=NUM_FEATURES,
+        preprocessing=given_features(NUM_FEATURES),
         num_classes=NUM_CATEGORIES,
         network=NETWORKS[network] if isinstance(network, str) else network,
         optimizer=partial(torch.optim.RMSprop, lr=learning_rate),

@@ -19,6 +19,7 @@ from callbacks import BetaWarmup
 from lightning_modules import Vae
 from lightning_modules.losses import GaussianMixturePrior, Prior, StandardNormalPrior
 from lightning_modules.networks import GluConvDecoder, GluConvEncoder, GluLstmEncoder
+from tests.lightning_modules.makers import given_features
 
 NUM_BINS, WINDOW, LATENT = 16, 12, 2
 NOISE = 0.1  # standard deviation of the planted pictures' noise
@@ -76,7 +77,7 @@ def make_vae(
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"channels": channels, "strides": (2,) * len(channels)}
     return Vae(
-        input_dim=NUM_BINS,
+        preprocessing=given_features(NUM_BINS),
         encoder=encoder or partial(GluConvEncoder, hidden_dim=32, **sizes),
         decoder=partial(GluConvDecoder, **sizes),
         prior=prior,

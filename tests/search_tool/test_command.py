@@ -238,7 +238,7 @@ def test_what_cannot_be_read_is_listed(made: Path, tmp_path: Path, caplog: pytes
         (["index", "music", "--index", "new", "--fingerprinter", "none.ckpt"], "found no file there"),
         (["index", "music", "--index", "new", "--fingerprinter", "music/a.wav"], "found something else"),
         (["index", "music", "--index", "music"], "found something else"),
-        (["index", "music", "--index", "new", "--model", "music/a.wav"], "config.yaml"),
+        (["index", "music", "--index", "new", "--model", "music/a.wav"], "found something else"),
     ],
 )
 def test_errors_say_what_to_do(

@@ -1,19 +1,20 @@
 """search.py with checkpoints: a fingerprinter, a hash on it, and a model of sound events."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
 import torch
-import yaml
 
 import search
 from experiments.command.configs import find_config, read_config
 from lightning_modules import AudioDqn, FlowHash
+from lightning_modules.checkpoints import RestorableModule
+from lightning_modules.trusted_classes import make_trusted
 from retrieval.codes import ProductQuantizer
-from search_tool.models import make_front_end, make_model
 from tests.replicas.fma import make_music
 
 RATE_HZ, NUM_FILES, DIM = 16_000, 6, 16
@@ -26,25 +27,25 @@ def read_sections(name: str) -> dict[str, Any]:
     return {"model": config["model"], "data": config["data"]}
 
 
-def write_checkpoint(path: Path, model: torch.nn.Module, **hyper_parameters: object) -> None:
+def write_checkpoint(
+    path: Path, section: dict[str, Any], prepare: Callable[[RestorableModule], object] | None = None, **more: object
+) -> None:
+    """Write what a run that made the model of a config's section leaves; `more` is what else it holds."""
+    model = make_trusted(RestorableModule, "model", section, "the test")
+    assert isinstance(model, RestorableModule)
+    if prepare is not None:
+        prepare(model)
+    described = {"_class_path": section["class_path"], **section["init_args"]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"state_dict": model.state_dict(), "pytorch-lightning_version": "2.6.0"}
-    torch.save(content | ({"hyper_parameters": hyper_parameters} if hyper_parameters else {}), path)
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": described, **more}, path)
 
 
 def write_fingerprinter(path: Path, seed: int = 0) -> None:
     section = read_sections("fingerprinter_small.yaml")["model"]
-    init_args = section["init_args"] | {"fingerprint_dim": DIM, "projection": None}
-    init_args["encoder"]["init_args"] = {"num_layers": 1, "feedforward_dim": 16}
+    section["init_args"] |= {"fingerprint_dim": DIM, "projection": None}
+    section["init_args"]["encoder"]["init_args"] = {"num_layers": 1, "feedforward_dim": 16}
     torch.manual_seed(seed)
-    model = make_model({"class_path": section["class_path"], "init_args": init_args}, {})
-    named = {"_instantiator": "pytorch_lightning.cli.instantiate_module", "_class_path": section["class_path"]}
-    write_checkpoint(path, model, **init_args, **named)
-
-
-def write_config(path: Path, config: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    write_checkpoint(path, section)
 
 
 @pytest.fixture
@@ -92,31 +93,28 @@ def test_fingerprints_can_be_quantized(here: Path, capsys: pytest.CaptureFixture
 
 
 def write_hash(here: Path, num_bits: int = 5) -> None:
-    config = read_sections("flowhash_contrast.yaml")
-    config["model"]["init_args"]["num_bits"] = num_bits
-    config["data"]["init_args"]["fingerprinter"]["init_args"]["checkpoint"] = FINGERPRINTER
+    section = read_sections("flowhash_contrast.yaml")["model"]
+    section["init_args"] |= {"num_bits": num_bits, "input_dim": DIM}
+
+    def center(model: RestorableModule) -> None:
+        assert isinstance(model, FlowHash)
+        model.eval().center(torch.nn.functional.normalize(torch.randn(64, DIM)))
+
     torch.manual_seed(0)
-    model = make_model(config["model"], {"input_dim": DIM}).eval()
-    assert isinstance(model, FlowHash)
-    model.center(torch.nn.functional.normalize(torch.randn(64, DIM)))
-    write_checkpoint(here / HASH, model)
-    write_config(here / "runs" / "plus" / "2" / "config.yaml", config)
+    write_checkpoint(here / HASH, section, center, fingerprinter=str(here / FINGERPRINTER))
 
 
 def test_a_flow_hash_brings_its_fingerprinter(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_hash(here)
     assert index_music("--hash", HASH) == 0
     assert finds_the_clip(capsys)
-    # the config is kept with the index
-    (here / "runs" / "plus" / "2" / "config.yaml").unlink()
-    assert finds_the_clip(capsys)
     capsys.readouterr()
     assert search.main(["info", "--index", "index", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["hash"], found["bits"], found["dimensions"]) == ("flow", 5, DIM)
     assert found["fingerprinter"] == str(here / FINGERPRINTER)
-    assert search.main(["index", "music", "--index", "other", "--hash", HASH]) == 1
-    assert "Name it with --config" in capsys.readouterr().err
+    assert search.main(["index", "music", "--index", "other", "--hash", HASH, "--fingerprinter=pooled"]) == 1
+    assert "Name the fingerprinter that it was trained on" in capsys.readouterr().err
 
 
 def test_a_hash_is_no_fingerprinter(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,17 +124,18 @@ def test_a_hash_is_no_fingerprinter(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = read_sections("demo.yaml")
-    config["data"]["init_args"] |= {"clips_per_class": 10}
-    frontend = make_front_end(config["data"]["init_args"]["frontend"])
+    section = read_sections("demo.yaml")["model"]
+    section["init_args"]["num_classes"] = 10
+
+    def fit(model: RestorableModule) -> None:
+        assert isinstance(model, AudioDqn)
+        assert isinstance(model.quantizer, ProductQuantizer)
+        model.preprocessing.is_fitted.fill_(True)
+        with torch.no_grad():
+            model.quantizer.fit(model.eval()(torch.randn(200, model.preprocessing.frame_dim)))
+
     torch.manual_seed(0)
-    model = make_model(config["model"], {"input_dim": frontend.frame_dim, "num_classes": 10})
-    assert isinstance(model, AudioDqn)
-    assert isinstance(model.quantizer, ProductQuantizer)
-    with torch.no_grad():
-        model.quantizer.fit(model.eval()(torch.randn(200, frontend.frame_dim)))
-    write_checkpoint(here / DQN, model)
-    write_config(here / "sounds-run" / "config.yaml", config)
+    write_checkpoint(here / DQN, section, fit)
     (here / "music" / "bad.wav").touch()
     assert search.main(["index", "music", "--index", "sounds", "--model", DQN]) == 0
 
@@ -164,6 +163,21 @@ def test_sounds_are_found_by_example(here: Path, capsys: pytest.CaptureFixture[s
     assert sorted(found["names"]) == sorted(["again.wav", *(f"{n}.wav" for n in range(NUM_FILES))])
     assert search.main(["query", "clip.wav", "--index", "sounds", "--hash=pca_median"]) == 1
     assert "Use --model" in capsys.readouterr().err
-    write_checkpoint(here / DQN, make_model(config["model"], {"input_dim": frontend.frame_dim, "num_classes": 10}))
+    write_checkpoint(here / DQN, section)
     assert search.main(["query", "clip.wav", "--index", "sounds"]) == 1
     assert "found another at" in capsys.readouterr().err
+    assert search.main(["index", "music", "--index", "others", "--model", DQN]) == 1
+    assert "expected a fitted code, found none" in capsys.readouterr().err
+    assert search.main(["index", "music", "--index", "others", "--model", FINGERPRINTER]) == 1
+    assert "expected a model that searches by codes" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_layout_gets_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = torch.load(here / FINGERPRINTER, weights_only=True)
+    content["hyper_parameters"]["frontend"] = content["hyper_parameters"].pop("preprocessing")["frontend"]
+    torch.save(content, here / FINGERPRINTER)
+    assert index_music("--fingerprinter", FINGERPRINTER) == 1
+    assert "found one of an earlier layout" in capsys.readouterr().err
+    torch.save({"state_dict": content["state_dict"]}, here / DQN.replace("sounds-run/", ""))
+    assert search.main(["index", "music", "--index", "sounds", "--model", DQN.replace("sounds-run/", "")]) == 1
+    assert "found one of an earlier layout" in capsys.readouterr().err

@@ -51,8 +51,7 @@ def sounds(music: Path, tmp_path: Path) -> Path:
     index.add(torch.zeros(2, 8), torch.tensor([0, 2]))
     index.save(folder / INDEX)
     append_sources(folder, find_sources([str(music)]))
-    section = {"class_path": "lightning_modules.AudioDqn"}
-    write_description(folder, SoundDescription(record_of(str(checkpoint)), section, section, center_clips=False))
+    write_description(folder, SoundDescription(record_of(str(checkpoint)), "AudioDqn"))
     return folder
 
 

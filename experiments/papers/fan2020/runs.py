@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.grids.cell import Cell
-from experiments.papers.jati2020.study import default_frontend
+from experiments.papers.data_configs import default_frontend
 
 
 @dataclass(frozen=True)

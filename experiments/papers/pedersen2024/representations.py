@@ -17,11 +17,12 @@ from experiments.papers.pedersen2024.clip_features import (
     z_scored,
 )
 from experiments.papers.pedersen2024.runs import VaeModel
+from lightning_modules.frontends import LogMel, LogMelStatistics, YamNet
 
 _FRONTENDS = {
-    "pictures": "lightning_modules.frontends.LogMel",
-    "log_mel": "lightning_modules.frontends.LogMelStatistics",
-    "yamnet": "lightning_modules.frontends.YamNet",
+    "pictures": LogMel,
+    "log_mel": LogMelStatistics,
+    "yamnet": YamNet,
 }
 _NUM_COMPONENTS = 64
 _SYMBOLS = {"mean": "mean", "std": "deviation", "delta": "delta", "sqrt_mean": "root of the mean"}
@@ -78,7 +79,7 @@ def read_corpus(data_config: str, arguments: Sequence[str]) -> Corpus:
     Raises:
         DatasetError: If it is missing or damaged.
     """
-    data = _data_module(data_config, arguments, _FRONTENDS["pictures"])
+    data = _data_module(data_config, arguments)
     data.find_corpus()
     labels = np.array([item.label for item in data.items])
     if data.superclass_of is None or data.superclass_names is None:
@@ -167,14 +168,15 @@ def _spread(windows: Float[np.ndarray, "item window latent"]) -> Float[np.ndarra
 
 
 def _clip_frames(data_config: str, arguments: Sequence[str], frontend: str) -> list[np.ndarray]:
-    data = _data_module(data_config, arguments, _FRONTENDS[frontend])
+    data = _data_module(data_config, arguments)
+    data.embed_with(_FRONTENDS[frontend]())
     data.prepare_data()
     cache = data.open_cache()
     return [cache.clip_frames(index) for index in range(len(data.items))]
 
 
-def _data_module(data_config: str, arguments: Sequence[str], frontend: str) -> EmbeddingDataModule:
-    data = make_datamodule(data_config, [*arguments, f"--data.frontend={frontend}"])
+def _data_module(data_config: str, arguments: Sequence[str]) -> EmbeddingDataModule:
+    data = make_datamodule(data_config, arguments)
     if not isinstance(data, EmbeddingDataModule):
         raise TypeError(f"Expected an EmbeddingDataModule; {data_config} makes a {type(data).__name__}.")
     return data

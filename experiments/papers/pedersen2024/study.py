@@ -1,223 +1,56 @@
-"""The thesis's whole comparison, `reproduce.py llar`: train, embed, search, classify, test, and report."""
+"""What `reproduce.py` has of the thesis of Pedersen (2024): representations of clips, learned and given."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import track
-
-from experiments.compare.study_table import StudyTable, table_files
+from experiments.compare.study_report import Report
 from experiments.grids.cell import GridRunner
-from experiments.grids.cell_run import read_curves, read_window_embeddings
-from experiments.grids.grid import run_grid
-from experiments.papers.curves import save_figure
-from experiments.papers.pedersen2024.clip_search import PairTest, SearchKey, compare_all, search_clips
-from experiments.papers.pedersen2024.figures import (
-    draw_accuracy,
-    draw_confusions,
-    draw_missing_classes,
-    draw_sweep,
-    draw_training,
-)
-from experiments.papers.pedersen2024.linear_probe import (
-    CLASSIFIERS,
-    ThresholdAccuracy,
-    linear_accuracy,
-    threshold_sweep,
-)
-from experiments.papers.pedersen2024.representations import (
-    Corpus,
-    Representation,
-    given_representations,
-    learned_representations,
-    read_corpus,
-)
-from experiments.papers.pedersen2024.runs import GIVEN, VAE_OF, Study
-from experiments.papers.pedersen2024.tables import (
-    THESIS_RIVAL,
-    LinearResult,
-    class_accuracies,
-    class_table,
-    full_table,
-    linear_table,
-    mcnemar_table,
-    overview_table,
-    pairs_table,
-    sweep_table,
-)
-from experiments.papers.published_values import read_study
-from retrieval.metrics import NeighbourScores
-from storage.atomic import write_text
+from experiments.papers.pedersen2024.runs import METHODS, clip_study_of
+from experiments.papers.study import Study, several_of, with_options
 
-Curves = dict[str, dict[int, dict[str, dict[int, float]]]]
+_OWN_OPTIONS = ("--model.preprocessing.frontend", "--data.on_bad_audio")
 
 
 @dataclass(frozen=True)
-class StudyResult:
-    """What a study found.
+class Llar(Study):
+    """The thesis on learned representations: VAE, YAMNet features and baselines, searched, classified, tested.
 
     Attributes:
-        corpus: Whose clips.
-        representations: In the order of tables.
-        scores: Of every search.
-        tests: McNemar's test of every two representations.
-        linear: Linear classification.
-        sweep: Linear classification by threshold on the features' variance; none without YAMNet.
-        curves: Of training, by model, test fold and quantity.
-        failures: Runs that failed, each with its command; their models are left out.
+        preset: full trains the small VAE on five folds, paper its variants and the thesis's sizes too, for a GPU; quick
+            takes two folds; smoke hardly trains, on rendered events.
+        data_config: Corpus with folds, a config such as data/audio_folder.yaml.
+        methods: Representations.
+        folds: Folds whose clips ask.
     """
 
-    corpus: Corpus
-    representations: list[Representation]
-    scores: dict[SearchKey, NeighbourScores]
-    tests: list[PairTest]
-    linear: list[LinearResult]
-    sweep: list[ThresholdAccuracy]
-    curves: Curves
-    failures: list[str]
+    name = "llar"
+    preset: Literal["smoke", "quick", "full", "paper"] = "full"
+    data_config: str | None = None
+    methods: tuple[str, ...] = several_of(METHODS)
+    folds: tuple[int, ...] = ()
 
+    def run(self, arguments: Sequence[str], output: Path | None, run_cells: GridRunner) -> Report:
+        """Train, embed, search, classify and test.
 
-def run_study(study: Study, folder: Path, run_cells: GridRunner = run_grid) -> StudyResult:
-    """Run a study; what was trained before is read back, and a model that could not be trained is left out.
+        Raises:
+            ValueError: If an argument is one that the study sets itself.
+        """
+        from experiments.papers.pedersen2024.comparison import report_study, run_study
 
-    Args:
-        study: What to compare.
-        folder: Where runs are kept.
-        run_cells: Runs them; the default on this machine, one a GPU or one a core at a time.
-
-    Raises:
-        ValueError: If the corpus has no folds, or not those asked for.
-        DatasetError: If the corpus is missing or damaged.
-        WeightsError: If a pretrained network is missing.
-    """
-    cells = study.cells()
-    corpus = read_corpus(study.data_config, study.arguments)
-    unknown = sorted(set(study.folds) - set(corpus.folds.tolist()))
-    if unknown:
-        raise ValueError(f"Expected folds of {sorted(set(corpus.folds.tolist()))}; got {unknown}. Correct --folds.")
-    # first, so that missing weights are found out before anything is trained
-    made = {
-        method: given_representations(method, corpus, study.folds, study.data_config, study.arguments)
-        for method in study.methods
-        if method in GIVEN
-    }
-    finished = run_cells(list(cells.values()), folder)
-    runs = {name: folder / "runs" / cell.key for name, cell in cells.items() if cell in finished.results}
-    for method in study.methods:
-        if method in VAE_OF and all((method, fold) in runs for fold in study.folds):
-            windows = {fold: read_window_embeddings(runs[method, fold]) for fold in study.folds}
-            made[method] = learned_representations(VAE_OF[method], windows, corpus)
-    representations = [each for method in study.methods for each in made.get(method, [])]
-    scores = search_clips(representations, corpus, study.folds)
-    curves: Curves = {}
-    for (method, fold), run in runs.items():
-        curves.setdefault(VAE_OF[method].label, {})[fold] = read_curves(run)
-    return StudyResult(
-        corpus,
-        representations,
-        scores,
-        compare_all(scores),
-        _classify(representations, corpus, study),
-        _sweep(representations, corpus, study),
-        curves,
-        [f"{why.message}\n    {cell.command}" for cell, why in finished.failures.items()],
-    )
-
-
-def report_study(result: StudyResult, folder: Path) -> tuple[list[StudyTable], list[Path]]:
-    """Write every table as Markdown, LaTeX and CSV, every figure as PNG and SVG, and `report.md` with all of them.
-
-    Returns:
-        The tables, and the PNG files.
-    """
-    corpus, representations = result.corpus, result.representations
-    tables = [overview_table(result.scores, representations, corpus)]
-    compared = _compared(representations)
-    if compared is not None:
-        tables.append(mcnemar_table(*compared, result.tests, corpus))
-    if result.linear:
-        tables.append(linear_table(result.linear, representations, corpus))
-    if result.sweep:
-        tables.append(sweep_table(result.sweep, corpus))
-    shown = "\n\n".join(table.markdown() for table in tables)
-    tables += [
-        full_table(result.scores, representations, corpus),
-        class_table(result.scores, representations, corpus),
-        pairs_table(result.tests, representations, corpus),
-    ]
-    figures = _figures(result)
-    pictures = [save_figure(figure, folder, name)[0] for name, figure in figures.items()]
-    for path, text in table_files(tables, folder).items():
-        write_text(path, text)
-    links = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures)
-    write_text(
-        folder / "report.md", f"# Learned and given representations of clips, {corpus.name}\n\n{shown}\n{links}\n"
-    )
-    return tables, pictures
-
-
-def _classify(representations: Sequence[Representation], corpus: Corpus, study: Study) -> list[LinearResult]:
-    """Fit linear classifiers to what is learned, and to what the thesis fits them to."""
-    chosen = [each for each in representations if each.published == THESIS_RIVAL or _is_learned(each)]
-    return [
-        LinearResult(
-            each.name,
-            label_set,
-            classifier,
-            linear_accuracy(each.by_fold.__getitem__, labels, corpus.folds, classifier, test_folds=study.folds),
-        )
-        for each in track(chosen, "classifying", console=Console(stderr=True), transient=True)
-        for label_set, labels in corpus.label_sets.items()
-        for classifier in CLASSIFIERS
-    ]
-
-
-def _sweep(representations: Sequence[Representation], corpus: Corpus, study: Study) -> list[ThresholdAccuracy]:
-    for each in representations:
-        if each.published == THESIS_RIVAL:  # the same for all folds
-            features = np.asarray(next(iter(each.by_fold.values())))
-            return threshold_sweep(features, corpus.label_sets, corpus.folds, study.thresholds)
-    return []
-
-
-def _figures(result: StudyResult) -> dict[str, Figure]:
-    corpus, scores = result.corpus, result.scores
-    figures = {"accuracy": draw_accuracy(scores, result.representations, corpus)}
-    if any(result.curves.values()):
-        figures["training"] = draw_training(result.curves, corpus)
-    compared = _compared(result.representations)
-    if compared is not None:
-        figures["confusion"] = draw_confusions(scores, compared, corpus)
-        thesis = read_study("pedersen2024")
-        shown = {*thesis.missing_in_audioset, *thesis.shown_beside}
-        if shown <= set(corpus.class_names.get("subclasses", [])):
-            accuracies = {
-                each.label: class_accuracies(
-                    scores[SearchKey(each.name, "cosine", "leave_one_out", "subclasses")],
-                    corpus.class_names["subclasses"],
+        for argument in arguments:
+            if argument.startswith(_OWN_OPTIONS):
+                raise ValueError(
+                    f"llar compares several front ends on the same clips, so it can't take {argument}. Name weights by "
+                    "$EARMARK_YAMNET_WEIGHTS; mend or remove broken files."
                 )
-                for each in compared
-            }
-            figures["missing_classes"] = draw_missing_classes(
-                accuracies, thesis.missing_in_audioset, thesis.shown_beside, corpus
-            )
-    if result.sweep:
-        figures["sweep"] = draw_sweep(result.sweep, corpus)
-    return figures
+        study = clip_study_of(self.preset)
+        if self.data_config and self.data_config != study.data_config:
+            study = replace(study, arguments=())  # which are of the preset's corpus
+        study = with_options(replace(study, arguments=(*study.arguments, *arguments)), self)
+        folder = output or Path(f"runs/reproduce/llar-{Path(study.data_config).stem}")
+        return report_study(run_study(study, folder, run_cells), folder)
 
 
-def _compared(representations: Sequence[Representation]) -> tuple[Representation, Representation] | None:
-    """Return the first learned representation and its rival: what the thesis has, or else the last given one."""
-    given = [each for each in representations if not _is_learned(each)]
-    learned = [each for each in representations if _is_learned(each)]
-    if not given or not learned:
-        return None
-    rival = next((each for each in given if each.published == THESIS_RIVAL), given[-1])
-    return learned[0], rival
-
-
-def _is_learned(representation: Representation) -> bool:
-    return representation.name.startswith("vae_")
+STUDIES = (Llar,)

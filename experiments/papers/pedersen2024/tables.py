@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from experiments.compare.study_table import StudyTable, p_text, percent, shares
 from experiments.papers.pedersen2024.clip_search import METRICS, PROTOCOLS, PairTest, SearchKey
 from experiments.papers.pedersen2024.linear_probe import Classifier, ThresholdAccuracy
+from experiments.papers.pedersen2024.published import read_published
 from experiments.papers.pedersen2024.representations import Corpus, Representation
-from experiments.papers.published_values import read_study
 from retrieval.metrics import ContingencyTable, NeighbourScores, mcnemar_of_table
 
 _PROTOCOL_LABELS = {"leave_one_out": "leave-one-out", "fold_disjoint": "fold-disjoint"}
 _DISTANCE_LABELS = {"cosine": "cosine", "euclidean": "Euclidean"}
 _CLASSIFIER_LABELS = {"logistic": "logistic regression", "svm": "linear SVM"}
-_THESIS = read_study("pedersen2024")
+_TEST_HEADERS = [
+    "classes", "protocol", "distance", "both right", "only the first", "only the second", "neither", "chi-square", "p",
+    "p, Holm",
+]  # fmt: skip
+_THESIS = read_published()
 # The thesis compares its VAE with this feature of YAMNet.
 THESIS_RIVAL = "yamnet_delta"
 
@@ -182,20 +186,12 @@ def mcnemar_table(
     first: Representation, second: Representation, tests: Sequence[PairTest], corpus: Corpus
 ) -> StudyTable:
     """Lay out McNemar's test of two representations, as in tables 4.7 and 4.8, and the thesis's own, computed anew."""
-    headers = [
-        "models", "classes", "protocol", "distance", "both right", "only the first", "only the second", "neither",
-        "chi-square", "p", "p, Holm",
-    ]  # fmt: skip
     lines = []
     for each in tests:
         if {each.first, each.second} != {first.name, second.name}:
             continue
         table = each.test.table if each.first == first.name else _swapped(each.test.table)
-        where = [each.key.label_set, _PROTOCOL_LABELS[each.key.protocol], _DISTANCE_LABELS[each.key.metric]]
-        lines.append(
-            [f"{first.label} / {second.label}", *where, *_counts(table), f"{each.test.statistic:.3f}",
-             p_text(each.test.p_value), p_text(each.adjusted_p)]
-        )  # fmt: skip
+        lines.append([f"{first.label} / {second.label}", *_test_cells(each, table)])
     for label_set, by_metric in _THESIS.mcnemar.items():
         for metric, theirs in by_metric.items():
             test = mcnemar_of_table(ContingencyTable(*theirs.table), "corrected")
@@ -205,23 +201,21 @@ def mcnemar_table(
     notes = [
         "Continuity-corrected, eq. (2.11); Holm's correction over all pairs of representations of the same search."
     ]
-    return StudyTable("mcnemar", "McNemar's test", headers, lines, [*notes, *_data_notes(corpus, _num_tested(tests))])
+    return StudyTable(
+        "mcnemar",
+        "McNemar's test",
+        ["models", *_TEST_HEADERS],
+        lines,
+        [*notes, *_data_notes(corpus, _num_tested(tests))],
+    )
 
 
 def pairs_table(tests: Sequence[PairTest], representations: Sequence[Representation], corpus: Corpus) -> StudyTable:
     """Lay out McNemar's test of every two representations."""
     labels = {each.name: each.label for each in representations}
-    headers = ["first", "second", "classes", "protocol", "distance", "both right", "only the first", "only the second"]
-    headers += ["neither", "chi-square", "p", "p, Holm"]
-    lines = [
-        [labels[each.first], labels[each.second], each.key.label_set, _PROTOCOL_LABELS[each.key.protocol],
-         _DISTANCE_LABELS[each.key.metric], *_counts(each.test.table), f"{each.test.statistic:.3f}",
-         p_text(each.test.p_value), p_text(each.adjusted_p)]
-        for each in tests
-    ]  # fmt: skip
-    return StudyTable(
-        "pairs", "McNemar's test of every two representations", headers, lines, _data_notes(corpus, _num_tested(tests))
-    )
+    lines = [[labels[each.first], labels[each.second], *_test_cells(each, each.test.table)] for each in tests]
+    title, headers = "McNemar's test of every two representations", ["first", "second", *_TEST_HEADERS]
+    return StudyTable("pairs", title, headers, lines, _data_notes(corpus, _num_tested(tests)))
 
 
 def _data_notes(corpus: Corpus, num_queries: int) -> list[str]:
@@ -239,6 +233,13 @@ def _num_queries(scores: Mapping[SearchKey, NeighbourScores]) -> int:
 
 def _num_tested(tests: Sequence[PairTest]) -> int:
     return tests[0].test.table.num_queries if tests else 0
+
+
+def _test_cells(test: PairTest, table: ContingencyTable) -> list[str]:
+    """Show how was searched, who was right, and the test."""
+    where = [test.key.label_set, _PROTOCOL_LABELS[test.key.protocol], _DISTANCE_LABELS[test.key.metric]]
+    p_values = [p_text(test.test.p_value), p_text(test.adjusted_p)]
+    return [*where, *_counts(table), f"{test.test.statistic:.3f}", *p_values]
 
 
 def _counts(table: ContingencyTable) -> list[str]:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from experiments.papers.singh2024.analysis import CLOSE, Balance, Closeness, Marginals
 from experiments.papers.singh2024.cells import TARGET_RECALL, Curve
+from experiments.papers.singh2024.comparison import FlowStudyResult
 from experiments.papers.singh2024.settings import HASHES, METHODS
-from experiments.papers.singh2024.study import FlowStudyResult
 from experiments.papers.singh2024.toy_densities import Toy
 
 _COLOURS = {name: f"C{number}" for number, name in enumerate(HASHES)}

@@ -1,12 +1,7 @@
-"""What FlowHash (2024) compares, tables 1 to 6 and figures 2 to 5, and what we add; its own numbers."""
+"""What FlowHash (2024) compares, tables 1 to 6 and figures 2 to 5, and what we add."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import yaml
-
-from experiments.papers.published_values import FOLDER
 
 # What the study measures with the encoder and hash of each of these names on the command line.
 ENCODERS = {
@@ -99,49 +94,10 @@ class FlowStudy:
         return self.num_queries[seconds != self.seconds[0]]
 
 
-@dataclass(frozen=True)
-class PublishedFlowHash:
-    """The paper's numbers; see the data file for their order.
-
-    Attributes:
-        conditions: Of the columns.
-        recall: By table, query seconds and method: top-1 in % by condition, then eval in %.
-        corpora: What each table was measured on.
-        dims: Likewise by size of the fingerprint, table 6.
-        width_pairs: r and r~ of table 5.
-        widths: By size of the fingerprint, then kind of distortion: probabilities by pair, then SNR.
-        near_uniform_percent: Buckets nearly evenly filled.
-        close_percent: Pairs (z, z+) less than 0.5 apart.
-        mean_probes: Buckets probed a query.
-    """
-
-    conditions: list[str]
-    recall: dict[str, dict[float, dict[str, list[float]]]]
-    corpora: dict[str, str]
-    dims: dict[int, list[float]]
-    width_pairs: list[tuple[float, float]]
-    widths: dict[int, dict[str, list[list[float]]]]
-    near_uniform_percent: dict[str, float]
-    close_percent: dict[str, float]
-    mean_probes: dict[str, float]
-
-
-@functools.cache
-def read_flowhash() -> PublishedFlowHash:
-    """Read the paper's numbers."""
-    content = yaml.safe_load((FOLDER / "singh2024" / "published.yaml").read_text(encoding="utf-8"))
-    recall = content["recall"]
-    return PublishedFlowHash(
-        content["conditions"],
-        {table: {float(seconds): rows for seconds, rows in own["by_seconds"].items()} for table, own in recall.items()},
-        {table: own["corpus"] for table, own in recall.items()} | {"table6": content["dims"]["corpus"]},
-        content["dims"]["by_dim"],
-        [(float(placed), float(probed)) for placed, probed in content["widths"]["pairs"]],
-        content["widths"]["by_dim"],
-        content["near_uniform_percent"],
-        content["close_percent"],
-        content["mean_probes"],
-    )
+def encoder_label(encoder: str) -> str:
+    """Return what tables call an encoder; further transformers have their number."""
+    position = encoder.removeprefix("fingerprinter")
+    return ENCODERS[encoder] if encoder in ENCODERS else f"{ENCODERS['fingerprinter']} {int(position) + 1}"
 
 
 def flow_study_of(preset: str) -> FlowStudy:

@@ -18,7 +18,7 @@ from experiments.papers.singh2024.fingerprints import Encoder, Fingerprints
 from experiments.papers.singh2024.settings import ENCODERS, LEARNED_CONFIGS, FlowStudy
 from lightning_modules import HashModule
 from search_tool.model_records import SearchError, record_of
-from search_tool.models import load_flow_hash, read_checkpoint, read_run_config
+from search_tool.models import load_model
 from storage.atomic import write_text
 
 _QUIET = (
@@ -125,13 +125,12 @@ def load_hash(checkpoint: Path) -> HashModule:
     """Load a trained hash, in evaluation mode.
 
     Raises:
-        SearchError: If the checkpoint, or the config of the run that wrote it, is not there or of something else.
+        SearchError: If the checkpoint is not there or of something else.
     """
-    record = record_of(str(checkpoint))
-    state = read_checkpoint(checkpoint)["state_dict"]
-    if "fingerprint_dim" not in state:
+    model = load_model(record_of(str(checkpoint)))
+    if not isinstance(model, HashModule):
         raise SearchError(f"{checkpoint}: expected a checkpoint of a hash, found another. Name one of flowhash.yaml.")
-    return load_flow_hash(record, read_run_config(checkpoint, None), int(state["fingerprint_dim"]))
+    return model
 
 
 def _train(cell: Cell, folder: Path) -> Path:

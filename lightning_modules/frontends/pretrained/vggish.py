@@ -103,7 +103,6 @@ class VggIsh(PretrainedFrontEnd):
         self.patches_per_batch = patches_per_batch
         self.log_mel = AudioSetLogMel(_LOG_OFFSET)
         self.post_processor = None if post_process is None else VggIshPostProcessor(post_process)
-        self._pca_path: Path | None = None
 
     def prepare(self) -> None:
         """Find the weights, and those of the whitening if it is asked for.
@@ -115,19 +114,17 @@ class VggIsh(PretrainedFrontEnd):
         if self.post_process is not None:
             find_weights(PCA_RELEASE, self.pca_weights)
 
-    def load(self) -> None:
-        """Read the weights into the network and the whitening, once.
+    def read_weights(self) -> None:
+        """Read the weights into the network and the whitening.
 
         Raises:
             WeightsMissing: If there is no weight file.
             WeightsMismatch: If a file holds something else.
         """
-        super().load()
+        super().read_weights()
         if self.post_processor is not None:
             path = find_weights(PCA_RELEASE, self.pca_weights)
-            if path != self._pca_path:
-                self.post_processor.load_state_dict(read_weights(PCA_RELEASE, path))
-                self._pca_path = path
+            self.post_processor.load_state_dict(read_weights(PCA_RELEASE, path))
 
     def settings(self) -> dict[str, object]:
         """Return the options that change the output, weights by their checksum."""
@@ -251,7 +248,7 @@ RELEASE = Release(
     url="https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
     license="Apache-2.0",
     variable="EARMARK_VGGISH_WEIGHTS",
-    option="--data.frontend.weights",
+    option="--model.preprocessing.frontend.weights",
     default_path=Path("checkpoints/vggish.safetensors"),
     converter="vggish",
     readers={".pth": _read_torch, ".ckpt": read_tensorflow},

@@ -31,6 +31,7 @@ from lightning_modules.networks import ConcatenatedPairs
 from retrieval.metrics import LevelScoring
 from retrieval.outputs import PresenceOutputs
 from tests.callbacks.reports.recording_logger import RecordingLogger
+from tests.lightning_modules.makers import given_features
 
 RATE_HZ, NUM_FRAMES, FEATURE_DIM = 8000, 5, 6
 NUM_QUERIES, NUM_CLIPS = 10, 34
@@ -101,7 +102,7 @@ class Clips(pl.LightningDataModule):
 def make_siamese(num_candidates: int | None = None, measures_swap: bool = True) -> Siamese:
     torch.manual_seed(0)
     return Siamese(
-        FEATURE_DIM,
+        given_features(FEATURE_DIM),
         len(CATEGORIES),
         partial(ConcatenatedPairs, branch_dims=(8,), hidden_dims=(8,)),
         optimizer=partial(torch.optim.SGD, lr=0.1),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ from datamodules.batches.feature_dataset import FeatureDataset, pass_batch
 from lightning_modules import Vae
 from lightning_modules.losses import StandardNormalPrior
 from lightning_modules.networks import GluConvDecoder, GluConvEncoder
+from lightning_modules.preprocessing import Preprocessing
 from tests.callbacks.reports.recording_logger import RecordingLogger
 
 NUM_BINS, NUM_FRAMES, HOP_SAMPLES, RATE_HZ = 16, 20, 100, 8000  # two windows of 8 frames, 4 frames left over
@@ -55,6 +56,7 @@ class Clip:
 class SilentFrontEnd(nn.Module):
     """Has no way back."""
 
+    frame_dim = NUM_BINS
     sample_rate_hz = RATE_HZ
 
 
@@ -63,6 +65,7 @@ class ToneFrontEnd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.frame_dim = NUM_BINS
         self.sample_rate_hz = RATE_HZ
         self.inverted: list[Tensor] = []
 
@@ -82,19 +85,16 @@ class Spectrograms(pl.LightningDataModule):
     superclass_of: np.ndarray | None = np.array([0, 1, 1])
     superclass_names: list[str] | None = ["animal", "other"]  # noqa: RUF012 - a double of a property
 
-    def __init__(self, frontend: nn.Module | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.frontend = frontend or SilentFrontEnd()
         self.items = [Clip(f"audio/clip {number}.wav") for number in range(36)]
         self.labels = np.arange(36) % 3
         noise = np.random.default_rng(0).standard_normal((36, NUM_FRAMES, NUM_BINS))
-        self.features = (0.3 * noise + self.labels[:, None, None] - 1).astype(np.float32)
-
-    def restore_features(self, feature: np.ndarray) -> np.ndarray:
-        return feature * np.float32(7) - np.float32(30)
+        self.scaled = (0.3 * noise + self.labels[:, None, None] - 1).astype(np.float32)
+        self.decibels = 7 * self.scaled - 30
 
     def role_dataset(self, role: str) -> FeatureDataset:
-        return FeatureDataset(self.features, self.labels, np.arange(12) if role == "query" else np.arange(12, 36))
+        return FeatureDataset(self.decibels, self.labels, np.arange(12) if role == "query" else np.arange(12, 36))
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         return [
@@ -105,8 +105,12 @@ class Spectrograms(pl.LightningDataModule):
 
 def make_vae() -> Vae:
     torch.manual_seed(0)
+    preprocessing = Preprocessing(ToneFrontEnd(), standardize=True)
+    preprocessing.mean.fill_(-30)
+    preprocessing.deviation.fill_(7)
+    preprocessing.is_fitted.fill_(True)
     return Vae(
-        input_dim=NUM_BINS,
+        preprocessing=preprocessing,
         encoder=lambda bins, frames, latent: GluConvEncoder(
             bins, frames, latent, channels=(4, 8), strides=(2, 2), hidden_dim=16
         ),
@@ -137,15 +141,14 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Test a VAE with the report, once; what only looks at files shares them."""
     folder = tmp_path_factory.mktemp("run")
-    frontend = ToneFrontEnd()
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder,
         callbacks=[VaeReport(num_pictures=5, num_traversed=9, num_samples=3, num_heard=2)],
     )  # fmt: skip
     model = make_vae()
-    trainer.test(model, datamodule=Spectrograms(frontend), verbose=False)
-    return Run(trainer, model, frontend, folder / "report")
+    trainer.test(model, datamodule=Spectrograms(), verbose=False)
+    return Run(trainer, model, cast(ToneFrontEnd, model.preprocessing.frontend), folder / "report")
 
 
 @pytest.fixture
@@ -178,7 +181,7 @@ def test_sound_has_the_length_of_whole_windows_and_a_set_peak(run: Run) -> None:
         assert information.subtype == "PCM_16"
         assert abs(np.abs(soundfile.read(path)[0]).max() - 0.5) < 1e-3
     # what was inverted is on the front end's scale again
-    clip = torch.from_numpy(Spectrograms().features[:1])
+    clip = torch.from_numpy(Spectrograms().scaled[:1])
     torch.testing.assert_close(run.frontend.inverted[0], 7 * clip[:, :16] - 30)
     with torch.no_grad():
         torch.testing.assert_close(run.frontend.inverted[1], 7 * reconstruct_clips(run.model.eval(), clip) - 30)
@@ -193,7 +196,7 @@ def test_a_report_is_repeatable_and_leaves_the_model_as_it_was(run: Run, elsewhe
     state = torch.get_rng_state()
     logger = RecordingLogger()
     report = VaeReport(num_pictures=5, num_traversed=9, num_samples=3, num_heard=2)
-    run.report_again(report, Spectrograms(ToneFrontEnd()), [logger])
+    run.report_again(report, Spectrograms(), [logger])
 
     assert {name: part.training for name, part in run.model.named_modules()} == modes
     for name, buffer in run.model.named_buffers():  # batch normalisation in training mode would have moved
@@ -213,8 +216,9 @@ def test_a_report_is_repeatable_and_leaves_the_model_as_it_was(run: Run, elsewhe
 
 
 def test_without_invert_there_is_no_sound_and_no_failure(
-    run: Run, elsewhere: Path, caplog: pytest.LogCaptureFixture
+    run: Run, elsewhere: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(run.model.preprocessing, "frontend", SilentFrontEnd())
     logger = RecordingLogger()
     with caplog.at_level(logging.INFO, logger="callbacks.reports.vae_report"):
         run.report_again(small_report(num_heard=1), Spectrograms(), [logger])
@@ -224,7 +228,7 @@ def test_without_invert_there_is_no_sound_and_no_failure(
 
 
 def test_clips_of_one_name_in_two_folders_are_kept_apart(run: Run, elsewhere: Path) -> None:
-    data = Spectrograms(ToneFrontEnd())
+    data = Spectrograms()
     data.items = [Clip(f"{data.class_names[number % 3]}/1.wav") for number in range(36)]
     run.report_again(small_report(num_heard=3), data)
     names = {path.name for path in (elsewhere / "audio").iterdir()}

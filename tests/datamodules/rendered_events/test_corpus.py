@@ -15,20 +15,15 @@ from datamodules.rendered_events import corpus
 from datamodules.rendered_events.corpus import CLIP_SECONDS, SAMPLE_RATE_HZ, render_corpus
 from datamodules.rendered_events.synthesis import EVENTS, render_event
 from storage.errors import FileNotWritten
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import embedded
 from tests.faults import limited_file_size
 
 CLIPS_PER_CLASS = 10
 
 
 def _data(root: Path, **options: object) -> RenderedEvents:
-    return RenderedEvents(
-        frontend=CountingFrontEnd(),
-        root=str(root),
-        clips_per_class=CLIPS_PER_CLASS,
-        cache_dir=str(root / "cache"),
-        **options,  # type: ignore[arg-type]
-    )
+    given = {"clips_per_class": CLIPS_PER_CLASS, "cache_dir": str(root / "cache"), **options}
+    return embedded(RenderedEvents(root=str(root), **given))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +121,7 @@ def test_a_killed_rendering_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("clips_per_class", [0, 5, 15, -10])
 def test_unbalanced_count_is_refused(tmp_path: Path, clips_per_class: int) -> None:
     with pytest.raises(SplitError, match=f"multiple of 10 .* got {clips_per_class}"):
-        RenderedEvents(frontend=CountingFrontEnd(), root=str(tmp_path), clips_per_class=clips_per_class)
+        RenderedEvents(root=str(tmp_path), clips_per_class=clips_per_class)
 
 
 def test_a_full_disk_leaves_no_half_corpus(tmp_path: Path) -> None:

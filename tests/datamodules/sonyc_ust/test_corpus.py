@@ -22,7 +22,7 @@ from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from datamodules.sonyc_ust.corpus import ROOT_VARIABLE
 from datamodules.sonyc_ust.release import ARCHIVES
 from storage.errors import ChecksumMismatch
-from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.counting_front_end import embedded
 from tests.replicas.sonyc_ust import COARSE, FINE, make_sonyc_ust
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "data"
@@ -54,7 +54,7 @@ def make(shared: Path) -> Make:
 
     def made(root: str = "v2", **options: object) -> SonycUst:
         place = {"root": str(shared / root), "cache_dir": str(shared / "cache")}
-        data = SonycUst(frontend=CountingFrontEnd(), **place, **options)  # type: ignore[arg-type]
+        data = embedded(SonycUst(**place, **options))  # type: ignore[arg-type]
         data.prepare_data()
         data.setup()
         return data
@@ -63,7 +63,7 @@ def make(shared: Path) -> Make:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> SonycUst:
-    return SonycUst(frontend=CountingFrontEnd(), root=str(root) if root else None, cache_dir=str(cache_dir), **options)  # type: ignore[arg-type]
+    return embedded(SonycUst(root=str(root) if root else None, cache_dir=str(cache_dir), **options))  # type: ignore[arg-type]
 
 
 def _columns(loader: DataLoader[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def test_batches_have_the_documented_fields(make: Make, frames_per_clip: int | N
         size = len(batch["label"])
         for prefix in prefixes:
             frames = () if frames_per_clip is None else (frames_per_clip,)
-            assert batch[f"{prefix}feature"].shape == (size, *frames, data.feature_dim)
+            assert batch[f"{prefix}feature"].shape == (size, *frames, data.frontend.frame_dim)
             assert batch[f"{prefix}label"].shape == batch[f"{prefix}soft_label"].shape == (size, num_categories)
             assert batch[f"{prefix}num_frames"].shape == batch[f"{prefix}item_index"].shape == (size,)
             for name in ("feature", "soft_label"):
@@ -172,9 +172,8 @@ def test_first_record_of_v1_is_asked_with_its_validate_clips(make: Make, shared:
     assert {both.items[index].split for index in both.roles.database} == {"train"}
 
 
-@pytest.mark.parametrize("options", [{}, {"standardize": True}, {"center_clips": True, "standardize": True}])
-def test_short_clips_are_padded_with_0(make: Make, options: dict[str, bool]) -> None:
-    data = make(frames_per_clip=12, **options)
+def test_short_clips_are_padded_with_0(make: Make) -> None:
+    data = make(frames_per_clip=12)
     cache = data.open_cache()
     own = np.diff(cache.offsets)
     assert sorted(set(own.tolist())) == [2, 16]
@@ -185,27 +184,16 @@ def test_short_clips_are_padded_with_0(make: Make, options: dict[str, bool]) -> 
     ):
         assert not feature[num_frames:].any()
         assert feature[:num_frames].any()
-        if not options:
-            np.testing.assert_array_equal(feature[:num_frames], cache.clip_frames(index)[:12])
+        np.testing.assert_array_equal(feature[:num_frames], cache.clip_frames(index)[:12])
 
 
-def test_padding_is_not_measured(make: Make) -> None:
-    data = make(frames_per_clip=12, standardize=True)
-    batch = _columns(data.test_dataloader()[1])
-    is_own = torch.arange(12) < batch["num_frames"][:, None]
-    rows = batch["feature"][is_own].double()
-    torch.testing.assert_close(rows.mean(0), torch.zeros(3).double(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(rows.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]).double(), atol=1e-5, rtol=0)
-    raw = _columns(make(frames_per_clip=12).test_dataloader()[1])["feature"]
-    restored = torch.from_numpy(data.restore_features(batch["feature"].numpy()))
-    torch.testing.assert_close(restored[is_own], raw[is_own], atol=1e-5, rtol=0)
-
-
-def test_clips_are_centred_by_their_own_frames(make: Make) -> None:
-    raw, centred = (_columns(make(frames_per_clip=12, center_clips=on).predict_dataloader()) for on in (False, True))
-    for before, after, num_frames in zip(raw["feature"], centred["feature"], raw["num_frames"].tolist(), strict=True):
-        own = before[:num_frames]
-        torch.testing.assert_close(after[:num_frames], own - own.mean(), atol=1e-6, rtol=0)
+def test_what_is_measured_tells_which_frames_are_padding(make: Make) -> None:
+    data = make(frames_per_clip=12)
+    served = _columns(data.test_dataloader()[1])
+    features, lengths = zip(*data.database_features(100), strict=True)
+    np.testing.assert_array_equal(np.concatenate(features), served["feature"].numpy())
+    np.testing.assert_array_equal(np.concatenate(lengths), served["num_frames"].numpy())
+    assert all(num_frames is None for _, num_frames in make().database_features(100))  # means have no frames
 
 
 def test_means_have_one_frame(make: Make) -> None:
@@ -364,7 +352,8 @@ def test_embeddings_computed_beforehand_serve(shared: Path, tmp_path: Path) -> N
     np.save(tmp_path / "array.npy", array)
     (tmp_path / "table.csv").write_text("\n".join(["name", *names]) + "\n")
     frontend = PrecomputedEmbeddings(str(tmp_path / "array.npy"), str(tmp_path / "table.csv"))
-    data = SonycUst(frontend=frontend, root=str(shared / "v2"), cache_dir=str(tmp_path))
+    data = SonycUst(root=str(shared / "v2"), cache_dir=str(tmp_path))
+    data.embed_with(frontend)
     data.prepare_data()
     data.setup()
     np.testing.assert_array_equal(_columns(data.predict_dataloader())["feature"], array)
@@ -449,8 +438,7 @@ def test_wrong_options_are_refused(
 def test_shipped_config_names_options_there_are(tmp_path: Path) -> None:
     config = yaml.safe_load((CONFIGS / "sonyc_ust.yaml").read_text(encoding="utf-8"))["data"]
     assert config["class_path"] == "datamodules.SonycUst"
-    options = {name: value for name, value in config["init_args"].items() if name != "frontend"}
-    assert _data(tmp_path, tmp_path, **options).frames_per_clip == 20
+    assert _data(tmp_path, tmp_path, **config["init_args"]).frames_per_clip == 20
     assert set(config["init_args"]) <= set(inspect.signature(SonycUst).parameters)
 
 
@@ -537,7 +525,7 @@ def test_nothing_is_fetched_unless_asked_for_and_v1_never(
     _release(root, monkeypatch)
     typo = str(in_tmp / "typo")
     for options in ({}, {"root": typo, "download": True}, {"version": "v1", "download": True}):
-        data = SonycUst(frontend=CountingFrontEnd(), cache_dir=str(in_tmp), **options)  # type: ignore[arg-type]
+        data = embedded(SonycUst(cache_dir=str(in_tmp), **options))  # type: ignore[arg-type]
         with pytest.raises(DatasetMissing, match=r"annotations\.csv is not there\. Fetch"):
             data.prepare_data()
     assert not (in_tmp / "data").exists()

@@ -9,7 +9,6 @@ from datamodules.errors import SplitError
 from datamodules.esc50 import Esc50
 from datamodules.splits.labelled_folds import LabelledFold, hold_out_fold
 from datamodules.splits.roles import AudioItem, Roles
-from tests.datamodules.counting_front_end import CountingFrontEnd
 
 NONE = np.zeros(0, np.int64)
 
@@ -77,4 +76,4 @@ def test_without_labels_there_is_nothing_to_hold_out() -> None:
     with pytest.raises(SplitError, match="Expected labelled items"):
         hold_out_fold(items, Roles(NONE, roles.query, roles.database, NONE, NONE), LabelledFold(1, 2), seed=0)
     with pytest.raises(SplitError, match="labelled_fold holds out labelled items"):
-        Esc50(frontend=CountingFrontEnd(), train_on="database", labelled_fold=LabelledFold(1, 2))
+        Esc50(train_on="database", labelled_fold=LabelledFold(1, 2))

@@ -82,7 +82,11 @@ def test_every_config_fits_and_tests(config: str, in_tmp: Path) -> None:
     if config == "demo.yaml":
         arguments += ["--data.clips_per_class=10", "--model.num_codewords=4"]
     else:
-        arguments += [f"--data.root={replica}", f"--data.frontend.weights={in_tmp / 'yamnet.h5'}", "--model.num_bits=8"]
+        arguments += [
+            f"--data.root={replica}",
+            f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}",
+            "--model.num_bits=8",
+        ]
         arguments += ["--model.num_codewords=4", "--data.batch_size=8", "--data.labels_per_class=2"]
     cli = train.main(["fit", *arguments, "--trainer.fast_dev_run=true"])
     assert cli.trainer.state.finished
@@ -98,7 +102,11 @@ def test_every_vae_fits_tests_and_embeds(config: str, in_tmp: Path) -> None:
     arguments = [f"--config={config}", *QUIET, f"--data.root={replica}", "--data.batch_size=8", "--model.latent_dim=3"]
     arguments += [f"--model.{network}.init_args.channels=[4,4,4,4]" for network in ("encoder", "decoder")]
     if config == "vae.yaml":  # pictures of 256 x 256 take half a minute
-        arguments += ["--data.frontend.num_bins=64", "--data.frontend.num_frames=64", "--data.frames_per_clip=64"]
+        arguments += [
+            "--model.preprocessing.frontend.num_bins=64",
+            "--model.preprocessing.frontend.num_frames=64",
+            "--data.frames_per_clip=64",
+        ]
         arguments += ["--model.window_frames=64"]
     short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.check_val_every_n_epoch=1"]
     cli = train.main(["fit", *arguments, *short, f"--trainer.default_root_dir={in_tmp / 'fit'}"])
@@ -120,7 +128,7 @@ def test_every_baseline_is_fitted_kept_and_exported(config: str, in_tmp: Path) -
     write_keras_release(in_tmp / "yamnet.h5")
     replica = make_esc50(in_tmp / "corpus", num_classes=5, clips_per_fold=4)
     arguments = [f"--config=baselines/{config}", *QUIET, f"--data.root={replica}", "--model.num_bits=6",
-                 f"--data.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.labels_per_class=2",
+                 f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}", "--data.labels_per_class=2",
                  *SMALL_CODES.get(config, [])]  # fmt: skip
     cli = train.main(["fit", *arguments, f"--trainer.default_root_dir={in_tmp / 'fit'}"])
     assert cli.trainer.state.finished
@@ -146,7 +154,7 @@ def save(cli: EarmarkCli, folder: Path) -> Path:
 @pytest.mark.parametrize("config", DATA)
 def test_data_configs_layer_over_a_model(config: str, in_tmp: Path) -> None:
     root = in_tmp / "corpus"
-    frontend = [f"--data.frontend.weights={in_tmp / 'yamnet.h5'}"]
+    frontend = [f"--model.preprocessing.frontend.weights={in_tmp / 'yamnet.h5'}"]
     if config == "audio_folder.yaml":
         make_audio_folder(root)
     elif config == "fsd_kaggle2018.yaml":
@@ -197,6 +205,17 @@ def test_a_checkpoint_gives_its_test_numbers_again(finished_fit: Path, monkeypat
         ["test", *SMALL_DEMO, *QUIET, f"--trainer.default_root_dir={again}", "--ckpt_path=run/checkpoints/last.ckpt"]
     )
     assert results(again) == results(finished_fit / "run")
+
+
+def test_a_checkpoint_keeps_its_options_and_changes_none(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished_fit)
+    kept = torch.load("run/checkpoints/last.ckpt", weights_only=True)["hyper_parameters"]
+    assert kept["_class_path"] == "lightning_modules.AudioDqn"
+    assert kept["num_classes"] == 10  # of the data module
+    assert kept["preprocessing"]["standardize"]
+    given = ["--model.quantization_weight=0.5", "--model.scoring.ties=best", "--trainer.default_root_dir=given"]
+    cli = train.main(["test", *SMALL_DEMO, *QUIET, *given, "--ckpt_path=run/checkpoints/last.ckpt"])
+    assert (cli.model.quantization_weight, cli.model.scoring.ties) == (0.5, "best")
 
 
 def test_the_same_seed_trains_the_same_model(finished_fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import callbacks
 from experiments.command.run_options import (
     config_name,
     differing,
@@ -57,11 +58,22 @@ def test_options_have_the_names_of_the_command_line() -> None:
         ("trainer.default_root_dir", False), ("data.root", False), ("data.cache_dir", False), ("ckpt_path", False),
         ("trainer.logger.save_dir", False), ("trainer.callbacks.RetrievalReport.figures", False),
         ("trainer.callbacks.CodebookRefit.fit_on", True), ("model.num_bits", True), ("trainer.max_epochs", True),
-        ("preemption.dirpath", False), ("data.rooms.num_rooms", True), ("model.scaffold", True), ("model.seeded", True),
+        ("preemption.dirpath", False), ("data.rooms.num_rooms", True), ("data.noise.root", True),
+        ("data.rooms.root", True), ("data.corpus.noise.root", True), ("data.corpus.root", False),
+        ("data.frontend.weights", True), ("trainer.profiler", False), ("trainer.enable_progress_bar", False),
+        ("trainer.gradient_clip_val", True), ("trainer.callbacks.EarlyStopping.patience", True),
+        ("model.scaffold", True), ("model.seeded", True),
     ],
 )  # fmt: skip
 def test_seeds_folds_and_folders_are_no_differences(option: str, expected: bool) -> None:
     assert tells_apart(option) is expected
+
+
+def test_every_callback_of_ours_that_watches_is_known_to() -> None:
+    learns = {"BetaWarmup", "CodebookRefit", "RetrainOnEverything", "ExactResume", "Preemption"}
+    for name in set(callbacks.__all__) - learns:
+        assert not tells_apart(f"trainer.callbacks.{name}"), name
+    assert all(tells_apart(f"trainer.callbacks.{name}.option") for name in learns)
 
 
 def test_a_missing_option_differs_from_one_that_is_set() -> None:

@@ -9,7 +9,7 @@ import pytest
 import wandb
 from jsonargparse import Namespace
 
-from experiments.command.cli import _place_wandb_run
+from experiments.command.placement import place_wandb_runs
 from experiments.command.wandb_mode import wandb_mode
 
 NOBODY = "http://127.0.0.1:9"  # the discard service; nobody listens
@@ -51,7 +51,9 @@ def test_a_run_that_cannot_be_sent_is_kept_and_the_user_told(
     if chosen is not None:
         monkeypatch.setenv("WANDB_MODE", chosen)
     arguments = Namespace(save_dir=".", job_type=None)  # type: ignore[no-untyped-call]
-    _place_wandb_run(arguments, tmp_path / "run", "fit")
+    logger = Namespace(class_path="pytorch_lightning.loggers.WandbLogger", init_args=arguments)  # type: ignore[no-untyped-call]
+    trainer = Namespace(default_root_dir=str(tmp_path / "run"), logger=logger)  # type: ignore[no-untyped-call]
+    place_wandb_runs(Namespace(trainer=trainer), "fit")  # type: ignore[no-untyped-call]
     assert arguments.mode == "offline"
     assert arguments.save_dir == str(tmp_path / "run")
     assert f"Expected W&B at {NOBODY}, it can't be reached" in caplog.text

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from experiments.grids.cell import Cell, CellResult
-from experiments.grids.cross_validation import LAMBDA, LAMBDAS, choose, cross_validation_cells
+from experiments.grids.cross_validation import choose, cross_validation_cells
 from experiments.grids.cross_validation_report import choice_table, draw_choices
 from experiments.grids.sweep import Sweep
+from experiments.grids.sweep_study import LAMBDA, LAMBDAS
 
 
 def cells_of(values: tuple[str, ...], num_folds: int = 2) -> dict[Cell, str]:

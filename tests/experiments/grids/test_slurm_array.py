@@ -11,7 +11,7 @@ from experiments.grids.grid import result_path
 from experiments.grids.slurm import JobOptions, SlurmError
 from experiments.grids.slurm_array import ArrayOptions, CellsPending, run_array, run_element
 from experiments.papers.command import reproduce
-from experiments.papers.jati2020.study import grid_of
+from experiments.papers.jati2020.grid import grid_of
 from tests.experiments.stub_programs import StubPrograms
 
 RESULT = CellResult("rendered events", 0.5, {}, [0.5], [0], 1, 1.0, "python train.py")
@@ -207,8 +207,8 @@ def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["table2", "--dry-run"], parse_error, "--dry-run is for --slurm"),
         (["sonyc", "--no_wait"], parse_error, "--no_wait is for --slurm"),
         (["sweep", "--config=dqn.yaml", "--time=20"], parse_error, "--time is for --slurm"),
-        (["flowhash", "--slurm"], parse_error, "python submit.py reproduce flowhash"),
-        (["complexity", "--slurm"], parse_error, "python submit.py reproduce complexity"),
+        (["flowhash", "--slurm"], parse_error, "unrecognized arguments: --slurm"),
+        (["complexity", "--slurm"], parse_error, "`python reproduce.py complexity --help`"),
         (["table2", "--slurm", "--workers", "2"], one_line, "Expected --at_once with --slurm"),
         (["table2", "--slurm", "--gpus", "2"], one_line, "Expected one GPU, or none"),
     ],

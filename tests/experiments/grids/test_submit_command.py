@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import submit
-from experiments.command.run_folder import RESUME
+from experiments.command.run_options import RESUME
 from tests.experiments.stub_programs import StubPrograms
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,6 +97,11 @@ def test_it_says_where_everything_goes(
     assert f"sbatch {path}" in said
 
 
+def test_a_misspelt_option_is_refused_at_once(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit.main(["fit", "--config=demo.yaml", "--model.nun_bits=3", "--dry-run"]) == 2
+    assert "found --model.nun_bits. Did you mean --model.num_bits?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -106,7 +111,7 @@ def test_it_says_where_everything_goes(
         (["--gpus=0", "--trainer.accelerator=gpu"], "got --gpus 0 and gpu"),
         (["--gpus=2", "--tasks=3"], "a process for each GPU"),
         (["--time=1:00"], "above the 120 s"),
-        (["--model.nun_bits=3"], "Option 'nun_bits' is not accepted"),
+        (["--model.num_bits=many"], "Expected a command line of train.py; it says:"),
         (["--config=dnq.yaml"], "No config 'dnq.yaml'"),
     ],
 )
@@ -136,7 +141,7 @@ def test_reproduce_takes_one_node(
 def test_reproduces_own_slips_are_refused(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         submit.main(["reproduce", "table2", "--root=x", "--dry-run"])
-    assert "unknown option --root" in capsys.readouterr().err
+    assert "unrecognized arguments: --root=x" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["fit", "--gpus=many"], ["fit", "--cpus=0"], ["train"]])

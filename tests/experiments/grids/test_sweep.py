@@ -7,7 +7,8 @@ import yaml
 
 from experiments.command.configs import ConfigNotFound
 from experiments.command.options import read_command_options
-from experiments.grids.sweep import SWEEP_FOLDER, Sweep, read_sweep_file
+from experiments.grids.sweep import Sweep, read_sweep_file
+from experiments.grids.sweep_study import SWEEP_FOLDER
 
 SWEEPS = sorted(SWEEP_FOLDER.glob("*.yaml"))
 

@@ -11,7 +11,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.papers.curves import save_figure
+from experiments.compare.study_report import save_figure
 from experiments.papers.pedersen2024.clip_search import METRICS, PROTOCOLS, SearchKey, search_clips
 from experiments.papers.pedersen2024.figures import (
     draw_accuracy,
@@ -21,9 +21,9 @@ from experiments.papers.pedersen2024.figures import (
     draw_training,
 )
 from experiments.papers.pedersen2024.linear_probe import ThresholdAccuracy
+from experiments.papers.pedersen2024.published import read_published
 from experiments.papers.pedersen2024.representations import Corpus, Representation
 from experiments.papers.pedersen2024.tables import class_accuracies
-from experiments.papers.published_values import read_study
 from retrieval.metrics import NeighbourScores, neighbour_scores
 
 # Eight clips in two folds; none is of the class `siren`.
@@ -127,14 +127,15 @@ def test_accuracy_has_a_bar_a_representation_and_protocol(corpus: Corpus, tmp_pa
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["One", "Two", "Three"]
     chance = figure.axes[0].lines[0].get_xdata()
     assert list(np.asarray(chance)) == [25.0, 25.0]
-    assert all(path.stat().st_size > 1000 for path in save_figure(figure, tmp_path, "accuracy"))
+    picture = save_figure(figure, tmp_path, "accuracy")
+    assert all(picture.with_suffix(suffix).stat().st_size > 1000 for suffix in (".png", ".svg"))
 
 
 # Classes that AudioSet lacks.
 
 
 def test_missing_classes_stand_left_and_means_right() -> None:
-    thesis = read_study("pedersen2024")
+    thesis = read_published()
     missing, beside = thesis.missing_in_audioset, thesis.shown_beside
     names = [*missing, *beside, "rain", "siren"]
     accuracies = {

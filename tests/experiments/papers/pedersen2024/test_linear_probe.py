@@ -14,11 +14,11 @@ from sklearn.svm import LinearSVC
 from experiments.papers.pedersen2024 import linear_probe as module
 from experiments.papers.pedersen2024.linear_probe import (
     CLASSIFIERS,
-    THRESHOLDS,
     Classifier,
     linear_accuracy,
     threshold_sweep,
 )
+from experiments.papers.pedersen2024.runs import THRESHOLDS
 
 NUM_CLIPS, NUM_CLASSES, NUM_FEATURES = 200, 4, 30
 LABELS = np.arange(NUM_CLIPS) % NUM_CLASSES

@@ -9,15 +9,14 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from datamodules import RenderedEvents
 from experiments.command.configs import find_config
-from experiments.command.parser import make_datamodule
-from experiments.papers.pedersen2024.linear_probe import THRESHOLDS
-from experiments.papers.pedersen2024.runs import GIVEN, METHODS, VAE_OF, VAES, Study, study_of
-from experiments.papers.published_values import read_study
+from experiments.command.parser import make_datamodule, make_preprocessing
+from experiments.papers.pedersen2024.published import read_published
+from experiments.papers.pedersen2024.runs import GIVEN, METHODS, THRESHOLDS, VAE_OF, VAES, ClipStudy, clip_study_of
 from lightning_modules.frontends import LogMel, SpectrogramImage
 from retrieval.metrics import ContingencyTable, mcnemar_of_table
 from tests.conftest import SHARED
 
-THESIS = read_study("pedersen2024")
+THESIS = read_published()
 SEARCH: dict[str, dict[str, dict[str, list[Any]]]] = dict(THESIS.search)
 TEXT = SHARED / "papers" / "002_efeee6c2ff1972ac.txt"
 LABEL_SETS = ("superclasses", "subclasses")
@@ -30,8 +29,8 @@ SEARCHES = [
 MCNEMAR = [(label_set, metric) for label_set in LABEL_SETS for metric in ("euclidean", "cosine")]
 
 
-def on_rendered_events(*methods: str) -> Study:
-    return Study("data/rendered_events.yaml", methods, (1, 3), (0.0,), ("--data.clips_per_class=10",))
+def on_rendered_events(*methods: str) -> ClipStudy:
+    return ClipStudy("data/rendered_events.yaml", methods, (1, 3), (0.0,), ("--data.clips_per_class=10",))
 
 
 # The runs.
@@ -47,7 +46,7 @@ def on_rendered_events(*methods: str) -> Study:
     ],
 )
 def test_a_preset_runs_each_model_once_a_fold(preset: str, models: set[str], folds: set[int]) -> None:
-    study = study_of(preset)
+    study = clip_study_of(preset)
     cells = study.cells()
     assert set(cells) == {(model, fold) for model in models for fold in folds}
     assert len({cell.key for cell in cells.values()}) == len(cells)
@@ -65,9 +64,9 @@ def test_a_preset_runs_each_model_once_a_fold(preset: str, models: set[str], fol
 
 
 def test_the_paper_s_preset_has_every_method_and_smoke_nothing_to_fetch() -> None:
-    assert set(study_of("paper").methods) == set(METHODS)
-    assert study_of("full").thresholds == THRESHOLDS
-    smoke = study_of("smoke")
+    assert set(clip_study_of("paper").methods) == set(METHODS)
+    assert clip_study_of("full").thresholds == THRESHOLDS
+    smoke = clip_study_of("smoke")
     assert "yamnet" not in smoke.methods
     assert smoke.data_config == "data/rendered_events.yaml"
 
@@ -82,13 +81,17 @@ def test_names_are_unique_and_configs_are_there() -> None:
 
 
 def test_on_the_thesis_s_corpus_the_model_s_config_says_how_clips_are_served() -> None:
-    arguments = study_of("full").cells()["vae_small", 3].arguments
+    arguments = clip_study_of("full").cells()["vae_small", 3].arguments
     assert arguments == ("--config=vae_small.yaml", "--trainer.devices=1", "--data.fold=3")
 
 
 def test_what_is_passed_on_comes_last_and_wins() -> None:
-    cell = Study("data/esc50.yaml", ("vae_32",), (1,), (0.0,), ("--data.root=x",), ("--trainer.max_epochs=2",)).cells()
-    assert cell["vae_32", 1].arguments[-3:] == ("--model.latent_dim=32", "--trainer.max_epochs=2", "--data.root=x")
+    study = ClipStudy("data/esc50.yaml", ("vae_32",), (1,), (0.0,), ("--data.root=x",), ("--trainer.max_epochs=2",))
+    assert study.cells()["vae_32", 1].arguments[-3:] == (
+        "--model.latent_dim=32",
+        "--trainer.max_epochs=2",
+        "--data.root=x",
+    )
 
 
 def test_another_corpus_serves_clips_the_model_s_own_way(in_tmp: Path) -> None:
@@ -98,10 +101,13 @@ def test_another_corpus_serves_clips_the_model_s_own_way(in_tmp: Path) -> None:
     )
     assert isinstance(small, RenderedEvents)
     assert isinstance(large, RenderedEvents)
-    assert isinstance(small.frontend, LogMel)
-    assert isinstance(large.frontend, SpectrogramImage)
-    assert (small.frames_per_clip, small.center_clips, small.standardize) == (156, True, True)
-    assert (large.frames_per_clip, large.center_clips, large.standardize) == (256, False, False)
+    assert (small.frames_per_clip, large.frames_per_clip) == (156, 256)
+    heard = [
+        make_preprocessing("lightning_modules.frontends.YamNet", cells[name, 3].arguments)
+        for name in ("vae_small", "vae_64")
+    ]
+    assert [type(each.frontend) for each in heard] == [LogMel, SpectrogramImage]
+    assert [(each.center_clips, each.standardize) for each in heard] == [(True, True), (False, False)]
     assert (small.batch_size, large.batch_size) == (64, 20)
     assert small.train_on == large.train_on == "database"
     assert small.fold == large.fold == 3  # not that of the model's config
@@ -114,7 +120,7 @@ def test_given_methods_need_no_run() -> None:
 
 def test_a_corpus_without_folds_is_refused() -> None:
     with pytest.raises(ValueError, match=r"fsd_kaggle2018\.yaml has no folds\. Take data/esc50\.yaml"):
-        Study("data/fsd_kaggle2018.yaml", ("vae_small",), (1,), (0.0,)).cells()
+        ClipStudy("data/fsd_kaggle2018.yaml", ("vae_small",), (1,), (0.0,)).cells()
 
 
 # The thesis's numbers.

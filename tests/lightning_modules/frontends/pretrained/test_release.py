@@ -30,7 +30,7 @@ TOY = Release(
     url="https://example.org/toy.pth",
     license="CC0-1.0",
     variable="EARMARK_TOY_WEIGHTS",
-    option="--data.frontend.weights",
+    option="--model.preprocessing.frontend.weights",
     default_path=Path("checkpoints/toy.safetensors"),
     converter="toy",
     readers={".pth": lambda path: tensors_only(load_torch_file(path))},
@@ -82,7 +82,9 @@ def test_another_file_at_the_address_is_refused(toy_file: Path) -> None:
 
 def test_no_network_says_where_to_put_the_weights(toy_file: Path) -> None:
     release = replace(TOY, url=(toy_file.parent / "nothing-here.pth").as_uri(), sha256=EMPTY_SHA256)
-    with pytest.raises(WeightsMissing, match=r"--data\.frontend\.weights PATH or \$EARMARK_TOY_WEIGHTS.*demo\.yaml"):
+    with pytest.raises(
+        WeightsMissing, match=r"--model\.preprocessing\.frontend\.weights PATH or \$EARMARK_TOY_WEIGHTS.*demo\.yaml"
+    ):
         find_weights(release, None)
 
 

@@ -73,6 +73,27 @@ def test_stride_two_pads_as_tensorflow_does() -> None:
     assert ones.tolist() == [[6, 9, 6], [4, 6, 4]]
 
 
+def test_restored_weights_need_no_file(tmp_path: Path) -> None:
+    write_keras_release(tmp_path / "a.h5")
+    read = YamNet(str(tmp_path / "a.h5"))
+    waveform = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    frames = read.frames(waveform)
+    restored = YamNet(str(tmp_path / "gone.h5"))
+    restored.load_state_dict(read.state_dict())
+    assert torch.equal(restored.frames(waveform), frames)
+
+
+def test_other_weights_than_those_at_hand_are_refused(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a.h5", "b.h5")):
+        write_keras_release(tmp_path / name, seed)
+    first, same, other = (YamNet(str(tmp_path / name)) for name in ("a.h5", "a.h5", "b.h5"))
+    for each in (first, same, other):
+        each.load()
+    same.load_state_dict(first.state_dict())
+    with pytest.raises(RuntimeError, match=r"YAMNet's weights that the model was trained with, found others"):
+        other.load_state_dict(first.state_dict())
+
+
 @needs_weights
 @needs_corpus
 def test_every_layer_agrees_with_the_tflite_interpreter(yamnet: YamNet) -> None:

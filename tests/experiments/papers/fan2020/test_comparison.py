@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from experiments.grids.cell import CellResult
 from experiments.papers.command import reproduce
+from experiments.papers.fan2020.comparison import PairStudyResult, report_pair_study
 from experiments.papers.fan2020.runs import METHODS, MODELS, pair_study_of
-from experiments.papers.fan2020.study import PairStudyResult, report_pair_study
 from retrieval.metrics import LevelScores
 from tests.replicas.sonyc_ust import COARSE, make_sonyc_ust
 
@@ -34,7 +34,8 @@ def inside(folder: Path) -> Iterator[None]:
 
 def arguments(folder: Path) -> list[str]:
     return ["sonyc", "--preset", "smoke", "--output", "out", f"--data.root={folder / 'corpus'}", "--workers", "1",
-            "--data.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8", "--data.batch_size=8",
+            "--model.preprocessing.frontend=lightning_modules.frontends.LogMel", "--data.frames_per_clip=8",
+            "--data.batch_size=8",
             "--trainer.max_epochs=12"]  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def test_seeds_are_meaned_query_by_query(tmp_path: Path) -> None:
     result = PairStudyResult(
         "small", COARSE, {"random": zero, "siamese": by_seed}, dict[str, dict[int, CellResult]](), []
     )
-    tables, _ = report_pair_study(result, tmp_path)
+    tables = report_pair_study(result, tmp_path).tables
     lines = {line[0]: line[1] for line in tables[0].lines}
     assert lines[METHODS["siamese"]] == "67.5 ± 24.7"
     assert lines[METHODS["random"]] == "0.0"
@@ -127,22 +128,23 @@ def test_presets_name_known_methods_and_configs() -> None:
     assert {model.name for model in MODELS} - set(pair_study_of("full").methods) == {"vggish"}
 
 
+def test_a_missing_corpus_is_said(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with inside(in_tmp):
+        assert reproduce(["sonyc", "--preset", "smoke", "--data.root=nowhere"]) == 1
+    assert "Expected SONYC-UST in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--methods", "dqn"], "Expected methods among random, cosine"),
-        (["--data.root=nowhere"], "Expected SONYC-UST in"),
+        (["--bits", "8"], "unrecognized arguments: --bits 8. Expected what `python reproduce.py sonyc --help` lists"),
+        (["--methods", "dqn"], "invalid choice: 'dqn' (choose from 'random', 'cosine'"),
+        (["--preset", "large"], "Got value: large"),
     ],
 )
-def test_what_can_not_run_is_said(
-    wrong: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+def test_options_that_it_does_not_have_are_refused(
+    wrong: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with inside(in_tmp):
-        assert reproduce(["sonyc", "--preset", "smoke", *wrong]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        reproduce(["sonyc", *wrong])
     assert message in capsys.readouterr().err
-
-
-def test_options_of_codes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        reproduce(["sonyc", "--bits", "8"])
-    assert "sonyc ranks by comparing pairs" in capsys.readouterr().err

@@ -4,14 +4,14 @@ import csv
 import dataclasses
 import io
 
-from experiments.papers.published_values import PublishedTable
-from experiments.papers.summary import Row, Verdict
-from experiments.papers.table_files import TableText, bits_table, csv_text, cutoffs_table, fractions_table
+from experiments.grids.summary import Row, Verdict
+from experiments.papers.jati2020.published import PublishedTable
+from experiments.papers.jati2020.tables import TableText, bits_table, cutoffs_table, fractions_table
 
 PUBLISHED = PublishedTable(
     "Table 0", "10 % of a_corpus", [8, 16], {"tlweak": {"pq": [20.0, None]}, "vggish": {"pq": [10.0, 30.0]}}
 )
-TEXT = TableText({"pq": "PQ", "dqn": "audio DQN"}, {"pq": "pq", "dqn": None}, PUBLISHED, "made up", "dqn")
+TEXT = TableText("table0", {"pq": "PQ", "dqn": "audio DQN"}, {"pq": "pq", "dqn": None}, PUBLISHED, "made up", "dqn")
 
 
 def row(
@@ -30,7 +30,7 @@ def row(
 
 
 def lines_of(rows: list[Row]) -> list[str]:
-    return bits_table(rows, TEXT).splitlines()
+    return bits_table(rows, TEXT).text("github").splitlines()
 
 
 def cells_of(line: str) -> list[str]:
@@ -62,13 +62,13 @@ def test_the_same_embedding_is_held_to_its_own_figure() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    text = bits_table([row("pq", 8, 0.25, num_runs=7)], dataclasses.replace(TEXT, num_missing=8))
+    text = bits_table([row("pq", 8, 0.25, num_runs=7)], dataclasses.replace(TEXT, num_missing=8)).text("github")
     assert "25.0 ± 1.2 (7 runs)" in text
     assert "Incomplete: 8 runs are missing." in text
 
 
 def test_latex_is_a_tabular_with_nothing_left_to_swallow_a_line() -> None:
-    text = bits_table([row("pq", 8, 0.25, "worse")], TEXT, "latex_booktabs")
+    text = bits_table([row("pq", 8, 0.25, "worse")], TEXT).text("latex_booktabs")
     assert "\\begin{tabular}" in text
     assert "\\toprule" in text
     assert "10 \\% of a\\_corpus" in text
@@ -76,14 +76,14 @@ def test_latex_is_a_tabular_with_nothing_left_to_swallow_a_line() -> None:
 
 def test_shares_are_columns_of_a_figure_over_shares() -> None:
     rows = [row("dqn", 8, 0.2, share=0.1), row("dqn", 8, 0.4, share=0.5), row("pq", 8, 0.3, share=0.5)]
-    lines = fractions_table(rows, TEXT).splitlines()
+    lines = fractions_table(rows, TEXT).text("github").splitlines()
     assert cells_of(lines[0]) == ["mAP in %", "embedding", "bits", "10 % labelled", "50 % labelled"]
     assert cells_of(lines[2]) == ["audio DQN", "YAMNet", "8", "20.0 ± 1.2", "40.0 ± 1.2"]
     assert cells_of(lines[3]) == ["PQ", "YAMNet", "8", "", "30.0 ± 1.2"]
 
 
 def test_cutoffs_are_columns_of_a_figure_over_list_lengths() -> None:
-    lines = cutoffs_table([row("dqn", 8, 0.4, share=0.1), row("pq", 8, 0.2)], TEXT).splitlines()
+    lines = cutoffs_table([row("dqn", 8, 0.4, share=0.1), row("pq", 8, 0.2)], TEXT).text("github").splitlines()
     assert cells_of(lines[0]) == ["mAP@R in %", "embedding", "bits", "labelled", "R = 1", "R = 10", "all"]
     assert cells_of(lines[2]) == ["audio DQN", "YAMNet", "8", "10 %", "20.0", "10.0", "40.0 ± 1.2"]
     assert cells_of(lines[3])[3:] == ["", "10.0", "5.0", "20.0 ± 1.2"]
@@ -91,7 +91,7 @@ def test_cutoffs_are_columns_of_a_figure_over_list_lengths() -> None:
 
 def test_csv_has_shares_and_the_paper_s_figures_where_they_belong() -> None:
     rows = [row("pq", 8, 0.25, "worse"), row("pq", 8, 0.25, share=0.1), row("pq", 8, 0.25, share=1.0)]
-    lines = list(csv.DictReader(io.StringIO(csv_text(rows, TEXT))))
+    lines = list(csv.DictReader(io.StringIO(bits_table(rows, TEXT).csv())))
     assert lines[0]["mAP"] == "0.25"
     assert (lines[0]["data"], lines[0]["num_folds"], lines[0]["verdict"]) == ("made up", "5", "worse")
     assert [line["paper_tlweak"] for line in lines] == ["0.2", "0.2", ""]

@@ -10,12 +10,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from matplotlib.figure import Figure
+from rich.console import Console
 from torch import Tensor
 
-from benchmarks.search_measures import clustered_vectors
+from experiments.compare.study_report import Report, write_report
+from experiments.compare.study_table import StudyTable, measurement_table
+from experiments.papers.jati2020.clustered_vectors import clustered_vectors
 from lightning_modules.networks import EmbeddingMlp
 from retrieval.codes import ProductQuantizer, VectorQuantizer
 from retrieval.index import AsymmetricIndex, ExactIndex, Index
@@ -24,6 +29,10 @@ from retrieval.index import AsymmetricIndex, ExactIndex, Index
 _CHUNK_ITEMS = 10_000
 _NUM_NEAREST = 10
 _QUERY_SEED, _FIRST_SEED = 2, 3
+_HEADINGS = {
+    "num_items": "items", "num_bits": "bits", "effective_codewords": "codewords", "codebook_bytes": "codebook bytes",
+    "item_bytes": "bytes an item", "query_milliseconds": "ms a query", "derived_operations": "operations derived",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,48 @@ def measure_complexity(
                 report(f"{num_items:,} items of {dim} dimensions, {method.__name__.strip('_').replace('_', ' ')}")
                 found.append(method(items, queries, seconds, num_bits, num_codewords, vq_bits))
     return found
+
+
+def report_complexity(preset: str, folder: Path) -> Report:
+    """Measure as much as a preset asks for, and write the slides' table."""
+    sizes = {"smoke": (1000,), "quick": (10_000, 100_000)}.get(preset, (10_000, 100_000, 1_000_000))
+    dims = (32,) if preset == "smoke" else (128, 1000)
+    seconds, vq_bits = (0.1, 8) if preset == "smoke" else (1.0, 12)
+    with Console(stderr=True).status("measuring") as status:
+        measured = measure_complexity(sizes, dims, vq_bits=vq_bits, seconds=seconds, report=status.update)
+    table = complexity_table(measured)
+    pictures = write_report(folder, table.title, [table], {"complexity": draw_complexity(measured)})
+    return Report(folder, "made-up vectors", [table], pictures)
+
+
+def complexity_table(measured: Sequence[ComplexityMeasurement]) -> StudyTable:
+    """Lay the measurements out, a line a method, size and dimension."""
+    title = "Cost of a query and of an item, measured; the slides' formula beside it"
+    return measurement_table("complexity", title, measured, _HEADINGS)
+
+
+def draw_complexity(measurements: Sequence[ComplexityMeasurement]) -> Figure:
+    """Draw milliseconds a query against items, a colour a method, a dash a dimension; low and flat is better."""
+    methods = list(dict.fromkeys(measurement.method for measurement in measurements))
+    dims = sorted({measurement.dim for measurement in measurements})
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for method in methods:
+        for dim in dims:
+            points = [point for point in measurements if (point.method, point.dim) == (method, dim)]
+            points.sort(key=lambda point: point.num_items)
+            axes.plot(
+                [point.num_items for point in points],
+                [point.query_milliseconds for point in points],
+                marker="o",
+                color=f"C{methods.index(method)}",
+                linestyle=("-", "--", ":", "-.")[dims.index(dim) % 4],
+                label=f"{method}, {dim} dimensions",
+            )
+    axes.set(xscale="log", yscale="log", xlabel="items", ylabel="milliseconds a query")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The papers' own numbers, from `published.yaml` in each paper's folder."""
+"""The thesis's own numbers, from `published.yaml`."""
 
 import functools
 from dataclasses import dataclass
@@ -6,29 +6,7 @@ from pathlib import Path
 
 import yaml
 
-FOLDER = Path(__file__).resolve().parent
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """One table of a paper.
-
-    Attributes:
-        source: Which table of which paper, and what is doubtful about the reading.
-        corpus: What it was measured on.
-        bits: Code lengths of the columns.
-        mean_ap_percent: mAP in % by embedding, then method, in the order of `bits`; None where it can't be read.
-    """
-
-    source: str
-    corpus: str
-    bits: list[int]
-    mean_ap_percent: dict[str, dict[str, list[float | None]]]
-
-    def value(self, embedding: str, method: str, num_bits: int) -> float | None:
-        """Return a cell; None where the paper has none."""
-        row = self.mean_ap_percent.get(embedding, {}).get(method)
-        return row[self.bits.index(num_bits)] if row and num_bits in self.bits else None
+_FILE = Path(__file__).with_name("published.yaml")
 
 
 @dataclass(frozen=True)
@@ -69,26 +47,11 @@ class PublishedStudy:
 
 
 @functools.cache
-def read_study(paper: str) -> PublishedStudy:
-    """Read the numbers of a study.
-
-    Args:
-        paper: Name of the data file, without its ending.
-    """
-    content = yaml.safe_load((FOLDER / paper / "published.yaml").read_text(encoding="utf-8"))
+def read_published() -> PublishedStudy:
+    """Read them."""
+    content = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
     content["mcnemar"] = {
         label_set: {metric: PublishedMcNemar(**values) for metric, values in by_metric.items()}
         for label_set, by_metric in content["mcnemar"].items()
     }
     return PublishedStudy(**content)
-
-
-def read_published(paper: str, table: str) -> PublishedTable:
-    """Read one table.
-
-    Args:
-        paper: Name of the data file, without its ending.
-        table: Key in it.
-    """
-    content = yaml.safe_load((FOLDER / paper / "published.yaml").read_text(encoding="utf-8"))[table]
-    return PublishedTable(**content)

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from experiments.grids.cell import Cell, read_result
 from experiments.grids.cell_run import read_curves, read_window_embeddings, run_cell
 from experiments.papers.command import reproduce
-from experiments.papers.pedersen2024.runs import Study, study_of
-from experiments.papers.pedersen2024.study import report_study, run_study
+from experiments.papers.pedersen2024.comparison import report_study, run_study
+from experiments.papers.pedersen2024.runs import ClipStudy, clip_study_of
 from tests.lightning_modules.frontends.pretrained.test_yamnet import write_keras_release
 from tests.replicas.esc50 import make_esc50
 
@@ -56,7 +56,7 @@ def run_folder(folder: Path) -> Path:
 
 def small_cell() -> Cell:
     """Return the cell of the smoke preset."""
-    study = study_of("smoke")
+    study = clip_study_of("smoke")
     return dataclasses.replace(study, arguments=(*study.arguments, *SMALL[2:])).cells()["vae_small", 1]
 
 
@@ -200,12 +200,13 @@ def test_yamnet_alone_is_searched_classified_and_swept(in_tmp: Path, monkeypatch
     keep_folds(root / "meta" / "esc50.csv", "12")
     options = (f"--data.root={root}", "--data.name", "replica of ESC-50")
     with threadpool_limits(1):
-        result = run_study(Study("data/esc50.yaml", ("yamnet",), (1, 2), (0.0, 1e9), options), in_tmp / "out")
-    tables, pictures = report_study(result, in_tmp / "out")
+        result = run_study(ClipStudy("data/esc50.yaml", ("yamnet",), (1, 2), (0.0, 1e9), options), in_tmp / "out")
+    report = report_study(result, in_tmp / "out")
+    tables = report.tables
     assert [table.name for table in tables] == ["overview", "linear", "sweep", "search", "classes", "pairs"]
-    assert [path.name for path in pictures] == ["accuracy.png", "sweep.png"]
-    report = (in_tmp / "out" / "report.md").read_text(encoding="utf-8")
-    assert "Ours: replica of ESC-50, 12 of 12 clips ask." in report
+    assert [path.name for path in report.pictures] == ["accuracy.png", "sweep.png"]
+    page = (in_tmp / "out" / "report.md").read_text(encoding="utf-8")
+    assert "Ours: replica of ESC-50, 12 of 12 clips ask." in page
     linear, sweep, pairs = tables[1], tables[2], tables[5]
     assert [line[:2] for line in linear.lines] == [["YAMNet, delta", "subclasses"], ["YAMNet, delta", "superclasses"]]
     assert [line[:2] for line in sweep.lines] == [["0.0000", "1024"], ["1000000000.0000", "0"]]
@@ -224,11 +225,10 @@ def keep_folds(table: Path, folds: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "vae_smol"], "Expected methods among random, pca, log_mel, yamnet, vae_small"),
         (["--data_config", "data/esc51.yaml"], "No config 'data/esc51.yaml'"),
         (["--data.root=nowhere"], "Expected ESC-50 in"),
         (["--data.rot=nowhere"], "Expected options of data/esc50.yaml; got --data.rot=nowhere"),
-        (["--data.frontend.num_mels=32"], "llar compares several front ends on the same clips"),
+        (["--model.preprocessing.frontend.num_mels=32"], "llar compares several front ends on the same clips"),
         (["--data.on_bad_audio=skip"], "llar compares several front ends on the same clips"),
         # not that it is missing, nor that a subset isn't a number
         (
@@ -256,19 +256,19 @@ def test_a_fold_that_is_not_there_ends_with_one_line(in_tmp: Path, capsys: pytes
 @pytest.mark.parametrize(
     "option",
     [["--bits", "8"], ["--num_codewords", "4"], ["--seeds", "1"], ["--label_fractions", "0.5"],
-     ["--embeddings", "yamnet"]],
+     ["--embeddings", "yamnet"], ["--root", "x"], ["--fingerprinter", "a.ckpt"]],
 )  # fmt: skip
 def test_options_of_codes_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         reproduce(["llar", *option])
-    message = capsys.readouterr().err
-    assert "llar compares features, not codes: it takes --methods, --folds, --data_config and --workers" in message
+    said = f"unrecognized arguments: {' '.join(option)}. Expected what `python reproduce.py llar --help` lists"
+    assert said in capsys.readouterr().err
 
 
-def test_an_option_without_a_dot_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_representation_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        reproduce(["llar", "--root", "x"])
-    assert "unknown option --root" in capsys.readouterr().err
+        reproduce(["llar", "--methods", "vae_smol"])
+    assert "'vae_smol' (choose from 'random', 'pca', 'log_mel', 'yamnet', 'vae_small'" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_be_trained_is_left_out(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

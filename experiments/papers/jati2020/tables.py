@@ -1,23 +1,22 @@
-"""Write tables of methods, ours beside the paper's, as Markdown, LaTeX and CSV."""
+"""Tables of methods, ours beside the paper's; their CSV files have a line a method, code length and labelled share."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
-from tabulate import tabulate
+from experiments.compare.study_table import StudyTable
+from experiments.grids.summary import Row
+from experiments.papers.jati2020.published import PublishedTable
 
-from experiments.papers.published_values import PublishedTable
-from experiments.papers.summary import Row
-
-Style = Literal["github", "latex_booktabs"]
 EMBEDDING_LABELS = {
     "yamnet": "YAMNet", "vggish": "VGGish", "tlweak": "TLWeak", "log_mel": "log-mel statistics",
     "precomputed": "precomputed",
 }  # fmt: skip
 # The labelled share that the paper's values are for.
 _PUBLISHED_SHARE = 0.1
+_BITS_TITLE = "Methods and code lengths: mAP of the whole list"
+_SHARES_TITLE = "Labelled shares of the database: mAP of the whole list"
+_CUTOFFS_TITLE = "Lengths of the list: mAP@R"
 _CUTOFFS = (1, 5, 10, 50, 100, 500, 1000)
 
 
@@ -26,6 +25,7 @@ class TableText:
     """What a table says beside its rows.
 
     Attributes:
+        name: Of the table.
         labels: What a method is called.
         published_names: A method's name among the paper's values.
         published: The paper's values.
@@ -34,6 +34,7 @@ class TableText:
         num_missing: Cells that should be there and are not.
     """
 
+    name: str
     labels: Mapping[str, str]
     published_names: Mapping[str, str | None]
     published: PublishedTable
@@ -42,16 +43,12 @@ class TableText:
     num_missing: int = 0
 
 
-def bits_table(rows: Sequence[Row], text: TableText, style: Style = "github") -> str:
+def bits_table(rows: Sequence[Row], text: TableText) -> StudyTable:
     """Lay rows out with one line a method, one column a code length and, below a method, the paper's figures for it.
 
     Args:
         rows: Means to show, in the order of methods.
         text: What goes with them.
-        style: A format of `tabulate`.
-
-    Returns:
-        The table, and below it what its marks mean.
     """
     bits = sorted({row.num_bits for row in rows})
     by_cell = {(row.embedding, row.method, row.num_bits): row for row in rows}
@@ -75,10 +72,11 @@ def bits_table(rows: Sequence[Row], text: TableText, style: Style = "github") ->
             lines.append(["the paper's", EMBEDDING_LABELS[each], *shown])
     headers = ["mAP in %", "embedding", *(f"{num_bits} bits" for num_bits in bits)]
     short = ["! ours is below the paper's figure for the method, that of its better embedding where ours is another."]
-    return lay_out(headers, lines, [*_notes(rows, text), *(short if falls_short else [])], style)
+    notes = [*_notes(rows, text), *(short if falls_short else [])]
+    return StudyTable(text.name, _BITS_TITLE, headers, lines, notes, _records(rows, text))
 
 
-def fractions_table(rows: Sequence[Row], text: TableText, style: Style = "github") -> str:
+def fractions_table(rows: Sequence[Row], text: TableText) -> StudyTable:
     """Lay rows out with one line a method and one column a labelled share."""
     shares = sorted({row.label_fraction or 0 for row in rows})
     by_cell = {(row.embedding, row.method, row.num_bits, row.label_fraction or 0): row for row in rows}
@@ -88,10 +86,10 @@ def fractions_table(rows: Sequence[Row], text: TableText, style: Style = "github
         for embedding, method, num_bits in dict.fromkeys((row.embedding, row.method, row.num_bits) for row in rows)
     ]
     headers = ["mAP in %", "embedding", "bits", *(f"{100 * share:.0f} % labelled" for share in shares)]
-    return lay_out(headers, lines, _notes(rows, text), style)
+    return StudyTable(text.name, _SHARES_TITLE, headers, lines, _notes(rows, text), _records(rows, text))
 
 
-def cutoffs_table(rows: Sequence[Row], text: TableText, style: Style = "github") -> str:
+def cutoffs_table(rows: Sequence[Row], text: TableText) -> StudyTable:
     """Lay rows out with one line a method and labelled share and one column a number of retrieved items."""
     cutoffs = [cutoff for cutoff in _CUTOFFS if all(cutoff in row.map_at for row in rows)]
     lines = [
@@ -101,28 +99,7 @@ def cutoffs_table(rows: Sequence[Row], text: TableText, style: Style = "github")
         for row in rows
     ]
     headers = ["mAP@R in %", "embedding", "bits", "labelled", *(f"R = {cutoff}" for cutoff in cutoffs), "all"]
-    return lay_out(headers, lines, _notes(rows, text), style)
-
-
-def csv_text(rows: Sequence[Row], text: TableText) -> str:
-    """Lay rows out with one line a method, code length and labelled share; shares, not percents."""
-    written = io.StringIO()
-    embeddings = list(text.published.mean_ap_percent)
-    writer = csv.writer(written)
-    writer.writerow(
-        ["data", "embedding", "method", "num_bits", "label_fraction", "mAP", "std", "low", "high", "num_folds",
-         "num_seeds", "num_runs", "adjusted_p", "verdict", *(f"paper_{each}" for each in embeddings)]
-    )  # fmt: skip
-    for row in rows:
-        name = text.published_names.get(row.method) or ""
-        is_theirs = row.label_fraction in (None, _PUBLISHED_SHARE)
-        figures = [text.published.value(each, name, row.num_bits) if is_theirs else None for each in embeddings]
-        writer.writerow(
-            [text.data_name, row.embedding, row.method, row.num_bits, row.label_fraction, row.mean_ap, row.std, row.low,
-             row.high, row.num_folds, row.num_seeds, row.num_runs, row.p_value, row.verdict,
-             *(None if figure is None else round(figure / 100, 6) for figure in figures)]
-        )  # fmt: skip
-    return written.getvalue()
+    return StudyTable(text.name, _CUTOFFS_TITLE, headers, lines, _notes(rows, text), _records(rows, text))
 
 
 def _cell(row: Row) -> str:
@@ -158,13 +135,20 @@ def _notes(rows: Sequence[Row], text: TableText) -> list[str]:
     return notes
 
 
-def lay_out(headers: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str], style: Style) -> str:
-    """Lay a table out with notes below it."""
-    table = tabulate(lines, headers, tablefmt=style, disable_numparse=True)
-    if style == "github":
-        # a mark at the start of a line is not to become a bullet
-        notes = [f"`{note[0]}`{note[1:]}" if note[0] in "*+!" else note for note in notes]
-        return table + "\n\n" + "\n\n".join(notes) + "\n"
-    for character in "%_&#":
-        notes = [note.replace(character, f"\\{character}") for note in notes]
-    return table + "\n\n" + "\n\n".join(note.replace("±", "$\\pm$") for note in notes) + "\n"
+def _records(rows: Sequence[Row], text: TableText) -> list[dict[str, Any]]:
+    """Return what the CSV file says of each row; shares, not percents."""
+    records = []
+    for row in rows:
+        name = text.published_names.get(row.method) or ""
+        is_theirs = row.label_fraction in (None, _PUBLISHED_SHARE)
+        record: dict[str, Any] = {
+            "data": text.data_name, "embedding": row.embedding, "method": row.method, "num_bits": row.num_bits,
+            "label_fraction": row.label_fraction, "mAP": row.mean_ap, "std": row.std, "low": row.low, "high": row.high,
+            "num_folds": row.num_folds, "num_seeds": row.num_seeds, "num_runs": row.num_runs,
+            "adjusted_p": row.p_value, "verdict": row.verdict,
+        }  # fmt: skip
+        for each in text.published.mean_ap_percent:
+            value = text.published.value(each, name, row.num_bits) if is_theirs else None
+            record[f"paper_{each}"] = None if value is None else round(value / 100, 6)
+        records.append(record)
+    return records

@@ -8,7 +8,8 @@ import pytest
 
 from experiments.command.configs import find_config
 from experiments.grids import cell as cell_module
-from experiments.papers.jati2020.study import METHOD_OF, METHODS, check_names, default_frontend, grid_of, has_folds
+from experiments.papers.data_configs import default_frontend, has_folds
+from experiments.papers.jati2020.grid import METHOD_OF, METHODS, grid_of
 
 
 def test_every_method_names_a_config_that_is_there() -> None:
@@ -82,9 +83,4 @@ def test_front_ends_are_named_only_where_they_differ_from_the_config() -> None:
     assert default_frontend("data/esc50.yaml") == "yamnet"
     assert default_frontend("data/rendered_events.yaml") == "log_mel"
     cells = grid_of("table2", "smoke").cells()
-    assert not any("--data.frontend" in argument for cell in cells for argument in cell.arguments)
-
-
-def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"Expected methods among lsh, .*; got lhs"):
-        check_names(["itq", "lhs"], list(METHOD_OF), "methods")
+    assert not any("--model.preprocessing.frontend" in argument for cell in cells for argument in cell.arguments)

@@ -1,15 +1,13 @@
 """Figures of a grid: mAP against bits, labelled share and length of the list."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.papers.summary import Row
-from experiments.papers.table_files import EMBEDDING_LABELS, TableText
-from storage.atomic import write_figure
+from experiments.grids.summary import Row
+from experiments.papers.jati2020.tables import EMBEDDING_LABELS, TableText
 
 
 def draw_bits(rows: Sequence[Row], text: TableText) -> Figure:
@@ -56,15 +54,6 @@ def draw_map_at(rows: Sequence[Row], text: TableText) -> Figure:
     axes.set_xscale("log")
     _finish(figure)
     return figure
-
-
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG; a file appears only when complete."""
-    paths = []
-    for suffix in ("png", "svg"):
-        paths.append(folder / f"{name}.{suffix}")
-        write_figure(paths[-1], figure, dpi=150)
-    return paths
 
 
 def _new(x_label: str, y_label: str, title: str) -> tuple[Figure, Axes]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.grids.cell import Cell, CellResult
-from experiments.papers.summary import summarize
+from experiments.grids.summary import summarize
 from retrieval.metrics import compare_paired_folds
 
 
