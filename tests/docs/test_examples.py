@@ -75,6 +75,7 @@ def test_corpus(outside: Path) -> None:
     assert len(cli.datamodule.roles.query) == len(clips) / 4
 
 
+@pytest.mark.processes
 def test_paper(outside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = ["median_cut", "--bits=4", "--data_config=data/audio_folder.yaml", "--workers=1", "--no_wandb"]
     assert reproduce.main([*cells, "--data.root=sounds", "--data.labels_per_class=2", LOG_MEL]) == 0

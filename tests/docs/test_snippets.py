@@ -11,7 +11,7 @@ import pytest
 
 import submit
 from experiments.command.options import read_command_options
-from experiments.papers.command import parse_reproduce
+from experiments.papers.command import read_command
 from tests.docs.pages import DOCS, IDS, PAGES, ROOT, commands, read_blocks
 
 ALL_PAGES = pytest.mark.parametrize("path", PAGES, ids=IDS)
@@ -64,7 +64,7 @@ def understands(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     if script == "train.py":
         return understands_fit(tuple(arguments))
     if script == "reproduce.py":
-        return bool(parse_reproduce(arguments))
+        return read_command(arguments) is not None or arguments == ["--list"]
     if script == "submit.py":
         return submit.main([*arguments, "--dry-run"]) == 0
     main = importlib.import_module(script.removesuffix(".py").replace("/", ".")).main
