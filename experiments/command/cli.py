@@ -22,7 +22,7 @@ from callbacks.stopping.exact_resume import ExactResume
 from callbacks.stopping.preemption import Preemption
 from callbacks.stopping.slurm_job import slurm_job_id
 from callbacks.stopping.stop_signals import note_requeue_signal
-from datamodules import ClipDataModule
+from datamodules import ClipDataModule, DatasetError
 from experiments.command.checkpoint_files import CheckpointFiles
 from experiments.command.configs import resolve_configs
 from experiments.command.messages import show_messages
@@ -65,6 +65,22 @@ class EarmarkCli(LightningCLI):
         named = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
         if named is not None and Path(named).is_file():
             read_checkpoint(Path(named))
+
+    def instantiate_classes(self) -> None:
+        """Make what the config describes.
+
+        Raises:
+            DatasetError: If a front end has nothing to serve; jsonargparse would bury that in words of its own.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            reason: BaseException | None = error
+            while reason is not None and not isinstance(reason, DatasetError):
+                reason = reason.__cause__ or reason.__context__
+            if reason is None:
+                raise
+            raise reason from None
 
     def instantiate_trainer(self, **arguments: Any) -> pl.Trainer:  # noqa: ANN401 - as Lightning has it
         """Make the trainer, which writes and reads checkpoints in our way unless the config has another."""

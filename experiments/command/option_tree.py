@@ -26,7 +26,7 @@ from experiments.command.signatures import (
     Signature,
     alias_of,
     classes_of,
-    has_fields,
+    is_given_without_path,
     read_signature,
 )
 
@@ -125,7 +125,7 @@ def inner_signature(parameter: Parameter, value: object) -> Signature | None:
     if not parameter.scope and parameter.name in _FIXED:
         return read_signature(_FIXED[parameter.name])
     annotation = alias_of(parameter.annotation, parameter.scope)
-    fielded = [path for path in classes_of(annotation, parameter.scope) if has_fields(path)]
+    fielded = [path for path in classes_of(annotation, parameter.scope) if is_given_without_path(path)]
     return read_signature(fielded[0]) if len(fielded) == 1 and not annotation.startswith(("list", "dict")) else None
 
 

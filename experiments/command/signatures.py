@@ -89,10 +89,15 @@ def constant_of(default: str, scope: str) -> str:
     return value if value and value[0] in "0123456789-'\"([" else default
 
 
-def has_fields(class_path: str) -> bool:
-    """Whether a class is given by its fields alone, without a `class_path`: a dataclass or a TypedDict."""
+def is_given_without_path(class_path: str) -> bool:
+    """Whether a class is given by its arguments alone, without a `class_path`.
+
+    So are dataclasses, typed dictionaries, and classes that can't be derived from.
+    """
     found = _find(class_path)
-    return isinstance(found, griffe.Class) and _has_fields(found)
+    if not isinstance(found, griffe.Class):
+        return False
+    return _has_fields(found) or any(each.callable_path == "typing.final" for each in found.decorators)
 
 
 def _names(annotation: str) -> list[str]:

@@ -94,7 +94,7 @@ def _gpus(text: str) -> str:
     return text
 
 
-def _positive(text: str) -> int:
+def _positive(text: str | int) -> int:  # jsonargparse checks what it has parsed once more
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1; got {text}")

@@ -218,7 +218,7 @@ def test_a_report_is_repeatable_and_leaves_the_model_as_it_was(run: Run, elsewhe
 def test_without_invert_there_is_no_sound_and_no_failure(
     run: Run, elsewhere: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.model.preprocessing, "frontend", SilentFrontEnd())
+    monkeypatch.setitem(run.model.preprocessing._modules, "frontend", SilentFrontEnd())
     logger = RecordingLogger()
     with caplog.at_level(logging.INFO, logger="callbacks.reports.vae_report"):
         run.report_again(small_report(num_heard=1), Spectrograms(), [logger])

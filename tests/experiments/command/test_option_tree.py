@@ -60,7 +60,11 @@ def test_a_misspelt_option_names_the_nearest(arguments: list[str], found: str, n
     [
         ["-c", "dqn.yaml", "--model.num_bits", "12"],
         [DQN, "--model.network.init_args.dropout=0.1", "--model.init_args.num_bits=12"],
-        [DQN, "--data.frontend=lightning_modules.frontends.LogMel", "--data.frontend.num_mels=32"],
+        [
+            DQN,
+            "--model.preprocessing.frontend=lightning_modules.frontends.LogMel",
+            "--model.preprocessing.frontend.num_mels=32",
+        ],
         [DQN, "--model", "lightning_modules.Vae", "--model.latent_dim=3"],
         [DQN, "--model=elsewhere.Model", "--model.anything=3"],
         [DQN, "--trainer.callbacks+=callbacks.EpochSeconds", "--trainer.callbacks.anything=3"],

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command.signatures import alias_of, classes_of, constant_of, has_fields, read_signature
+from experiments.command.signatures import alias_of, classes_of, constant_of, is_given_without_path, read_signature
 
 NAME = "made_for_signatures"
 SOURCE = '''
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NotRequired, TypedDict, Unpack
+from typing import ClassVar, Literal, NotRequired, TypedDict, Unpack, final
 
 Level = Literal["coarse", "fine"]
 DEFAULT = 7
@@ -44,6 +44,11 @@ class Child(Parent):
 
 class Open(Parent):
     def __init__(self, own: int = DEFAULT, **anything: object) -> None: ...
+
+
+@final
+class Sealed(Parent):
+    """Can't be derived from."""
 
 
 @dataclass
@@ -130,10 +135,11 @@ def test_what_cannot_be_read_is_none(path: str) -> None:
     assert read_signature(path) is None
 
 
-def test_classes_with_fields_need_no_class_path() -> None:
+def test_classes_that_stand_alone_need_no_class_path() -> None:
     assert classes_of("Derived | None", "made_for_signatures.inner") == ("made_for_signatures.inner.Derived",)
-    assert has_fields("made_for_signatures.Plain")
-    assert not has_fields("made_for_signatures.Parent")
+    assert is_given_without_path("made_for_signatures.Plain")
+    assert is_given_without_path("made_for_signatures.Sealed")
+    assert not is_given_without_path("made_for_signatures.Parent")
 
 
 @pytest.mark.parametrize(

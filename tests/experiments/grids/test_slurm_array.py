@@ -45,6 +45,7 @@ def sent_keys(folder: Path) -> list[list[str]]:
     return [[each["key"] for each in element] for element in json.loads(path.read_text())["elements"]]
 
 
+@pytest.mark.processes
 def test_all_cells_are_sent_as_one_array(programs: StubPrograms, in_tmp: Path, cells: list[Cell]) -> None:
     with pytest.raises(CellsPending, match="8 of 8 cells are on their way; the same command collects them"):
         run_array([*cells, cells[0]], Path("out"), LEAVES)
@@ -59,6 +60,7 @@ def test_all_cells_are_sent_as_one_array(programs: StubPrograms, in_tmp: Path, c
     assert job_id.read_text() == "1"
 
 
+@pytest.mark.processes
 def test_a_hundred_jobs_are_enough(programs: StubPrograms, in_tmp: Path) -> None:
     many = grid_of("table2", "quick").cells()
     with pytest.raises(CellsPending):
@@ -68,6 +70,7 @@ def test_a_hundred_jobs_are_enough(programs: StubPrograms, in_tmp: Path) -> None
     assert sum(map(len, elements)) == len(set(many))
 
 
+@pytest.mark.processes
 def test_only_what_has_no_result_and_is_not_on_its_way_is_sent_again(
     programs: StubPrograms, in_tmp: Path, cells: list[Cell]
 ) -> None:
@@ -92,6 +95,7 @@ def test_finished_grids_ask_no_cluster(in_tmp: Path, monkeypatch: pytest.MonkeyP
     assert (len(found.results), found.failures, found.num_run) == (8, {}, 0)
 
 
+@pytest.mark.processes
 def test_why_a_cell_has_no_result_is_told(programs: StubPrograms, in_tmp: Path, cells: list[Cell]) -> None:
     """One fails anew, one's job was killed, one failed long ago and is tried again; the others finish."""
     failed, killed, tried_again, *others = cells
@@ -115,6 +119,7 @@ def test_why_a_cell_has_no_result_is_told(programs: StubPrograms, in_tmp: Path, 
     assert message.endswith(f"/{index}.out")
 
 
+@pytest.mark.processes
 def test_what_all_cells_of_an_embedding_share_is_told_once(
     programs: StubPrograms, in_tmp: Path, cells: list[Cell]
 ) -> None:
@@ -129,6 +134,7 @@ def test_what_all_cells_of_an_embedding_share_is_told_once(
     assert failure.concerns_all
 
 
+@pytest.mark.processes
 def test_a_cluster_that_is_silent_for_a_while_is_asked_again(
     programs: StubPrograms, in_tmp: Path, cells: list[Cell]
 ) -> None:
@@ -148,6 +154,7 @@ def test_a_cluster_that_is_silent_for_a_while_is_asked_again(
         run_array(cells, Path("out"), WAITS)
 
 
+@pytest.mark.processes
 def test_an_element_refuses_cells_that_are_others_here(
     programs: StubPrograms, in_tmp: Path, cells: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +166,7 @@ def test_an_element_refuses_cells_that_are_others_here(
         run_element(path, 0)
 
 
+@pytest.mark.processes
 def test_an_element_skips_what_is_there(programs: StubPrograms, in_tmp: Path, cells: list[Cell]) -> None:
     with pytest.raises(CellsPending):
         run_array(cells, Path("out"), LEAVES)

@@ -83,6 +83,7 @@ def test_a_sweep_is_sent_whole(in_tmp: Path, capsys: pytest.CaptureFixture[str])
     assert "#SBATCH --job-name=sweep\n" in text
 
 
+@pytest.mark.processes
 def test_it_says_where_everything_goes(
     unchecked: None, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +161,7 @@ def test_without_sbatch_nothing_is_written(
     assert not list(in_tmp.iterdir())
 
 
+@pytest.mark.processes
 def test_the_script_by_hand_runs_the_same(
     unchecked: None, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +185,7 @@ def test_the_script_by_hand_runs_the_same(
     assert programs.environment("srun")["WANDB_RUN_ID"] == "job-7"
 
 
+@pytest.mark.processes
 def test_the_script_by_hand_goes_on_where_told(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = StubPrograms(in_tmp / "bin", monkeypatch)
     programs.add("srun", "")

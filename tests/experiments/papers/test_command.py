@@ -36,6 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
+@pytest.mark.processes
 def test_smoke_writes_every_kind_of_table_and_figure(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     output = folder / "runs" / "reproduce" / "table2-rendered_events"
@@ -52,6 +53,7 @@ def test_smoke_writes_every_kind_of_table_and_figure(finished: tuple[Path, str])
     assert len(list(output.glob("wandb/offline-run-*"))) == 5  # one a method, one with the table
 
 
+@pytest.mark.processes
 def test_a_second_run_reads_everything_back(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     table = (folder / "runs" / "reproduce" / "table2-rendered_events" / "table2.md").read_text()
@@ -61,6 +63,7 @@ def test_a_second_run_reads_everything_back(finished: tuple[Path, str]) -> None:
     assert table in again.stdout
 
 
+@pytest.mark.processes
 def test_a_cell_is_what_its_command_gives(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     cells = grid_of("table2", "smoke").cells()
@@ -79,6 +82,7 @@ def test_a_cell_is_what_its_command_gives(finished: tuple[Path, str]) -> None:
     assert abs(report[0]["mAP"] - kept.mean_ap) < 1e-6
 
 
+@pytest.mark.processes
 def test_a_killed_grid_goes_on_where_it_stopped(in_tmp: Path) -> None:
     arguments = ["table2", "--preset", "smoke", "--no_wandb", "--output", "out", "--workers", "1"]
     process = subprocess.Popen(
@@ -98,6 +102,7 @@ def test_a_killed_grid_goes_on_where_it_stopped(in_tmp: Path) -> None:
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
 
 
+@pytest.mark.processes
 def test_an_interrupted_grid_finishes_what_runs_and_stops(in_tmp: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
@@ -114,6 +119,7 @@ def test_an_interrupted_grid_finishes_what_runs_and_stops(in_tmp: Path) -> None:
     assert not list(in_tmp.glob("out/cells/*.error"))
 
 
+@pytest.mark.processes
 def test_workers_end_when_their_parent_is_killed(in_tmp: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "reproduce.py"), "table2", "--preset", "smoke", "--no_wandb", "--output", "out"],
@@ -132,6 +138,7 @@ def test_workers_end_when_their_parent_is_killed(in_tmp: Path) -> None:
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+@pytest.mark.processes
 def test_a_missing_corpus_is_said_once(in_tmp: Path) -> None:
     done = run(["table2", "--preset", "quick", "--no_wandb", "--output", "out", "--data.root=nowhere"], in_tmp)
     assert done.returncode == 1
@@ -140,6 +147,7 @@ def test_a_missing_corpus_is_said_once(in_tmp: Path) -> None:
     assert len(list(in_tmp.glob("out/cells/*.error"))) == 1
 
 
+@pytest.mark.processes
 def test_a_failing_cell_is_named_and_the_others_finish(in_tmp: Path) -> None:
     arguments = ["table2", "--preset", "smoke", "--no_wandb", "--output", "out", "--methods", "lsh", "pq"]
     done = run([*arguments, "--bits", "6", "12", "--num_codewords", "1024"], in_tmp)
@@ -150,6 +158,7 @@ def test_a_failing_cell_is_named_and_the_others_finish(in_tmp: Path) -> None:
     assert len(list(in_tmp.glob("out/cells/*.error"))) == 2
 
 
+@pytest.mark.processes
 def test_figures_are_drawn_from_the_same_cells(in_tmp: Path) -> None:
     for target, num_run in (("fig2", 2), ("fig3", 0)):
         done = run([target, "--preset", "smoke", "--no_wandb", "--output", "out", "--methods", "dqn"], in_tmp)
@@ -162,6 +171,7 @@ def test_figures_are_drawn_from_the_same_cells(in_tmp: Path) -> None:
         assert fractions == ["0.1", "0.5"]
 
 
+@pytest.mark.processes
 def test_complexity_is_measured(in_tmp: Path) -> None:
     done = run(["complexity", "--preset", "smoke", "--output", "out"], in_tmp)
     assert done.returncode == 0, done.stderr

@@ -134,6 +134,7 @@ def test_packages_are_trusted_by_one_variable() -> None:
     assert TRUST_VARIABLE == trusted_classes.TRUST_VARIABLE
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",
     [["--list"], ["--help"], ["table2", "--help"], ["flowhash", "--help"], ["sweep", "--help"], ["table2", "--rot=x"]],

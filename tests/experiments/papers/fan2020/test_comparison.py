@@ -54,6 +54,7 @@ def read_table(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.processes
 def test_every_table_and_figure_is_written(finished: tuple[Path, str]) -> None:
     output = finished[0] / "out"
     assert {path.stem for path in output.glob("*.csv")} == TABLES
@@ -64,6 +65,7 @@ def test_every_table_and_figure_is_written(finished: tuple[Path, str]) -> None:
     assert "](fig3.png)" in report
 
 
+@pytest.mark.processes
 def test_the_overview_has_every_method_and_is_printed(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     rows = read_table(folder, "overview")
@@ -75,6 +77,7 @@ def test_the_overview_has_every_method_and_is_printed(finished: tuple[Path, str]
         assert (row["p"] == "") == (row["method"] == METHODS["classifier"])
 
 
+@pytest.mark.processes
 def test_runs_are_told_of(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     accuracy = read_table(folder, "accuracy")
@@ -91,6 +94,7 @@ def test_runs_are_told_of(finished: tuple[Path, str]) -> None:
     assert float(stages[-1]["8@10"]) == pytest.approx(float(overview[METHODS["plus"]]["8@10"]), abs=1e-4)
 
 
+@pytest.mark.processes
 def test_a_second_start_runs_nothing(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     cells = {path: path.stat().st_mtime_ns for path in (folder / "out" / "cells").glob("*.json")}

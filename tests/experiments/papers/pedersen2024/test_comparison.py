@@ -63,6 +63,7 @@ def small_cell() -> Cell:
 # What is written.
 
 
+@pytest.mark.processes
 def test_every_table_and_figure_is_written(finished: tuple[Path, str]) -> None:
     output = finished[0] / "out"
     assert {path.stem for path in output.glob("*.csv")} == TABLES
@@ -71,6 +72,7 @@ def test_every_table_and_figure_is_written(finished: tuple[Path, str]) -> None:
         assert all((output / f"{name}.{suffix}").stat().st_size > 200 for name in names for suffix in suffixes)
 
 
+@pytest.mark.processes
 def test_the_report_names_the_data_and_shows_every_figure(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     report = (folder / "out" / "report.md").read_text(encoding="utf-8")
@@ -82,6 +84,7 @@ def test_the_report_names_the_data_and_shows_every_figure(finished: tuple[Path, 
     assert overview.partition("\n\n")[2] in printed
 
 
+@pytest.mark.processes
 def test_a_row_of_the_overview_is_what_its_embeddings_give(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     with next(folder.glob("data/rendered-events/*/meta/esc50.csv")).open(newline="") as file:
@@ -105,6 +108,7 @@ def test_a_row_of_the_overview_is_what_its_embeddings_give(finished: tuple[Path,
     assert len(rows) == 2 * 6  # random, PCA, statistics, and three of the VAE
 
 
+@pytest.mark.processes
 def test_what_is_learned_is_compared_with_what_is_given(finished: tuple[Path, str]) -> None:
     with (finished[0] / "out" / "mcnemar.csv").open(newline="") as file:
         lines = [row for row in csv.DictReader(file) if not row["models"].startswith("thesis")]
@@ -114,6 +118,7 @@ def test_what_is_learned_is_compared_with_what_is_given(finished: tuple[Path, st
     assert all(sum(int(row[name]) for name in counts) == 20 for row in lines)
 
 
+@pytest.mark.processes
 def test_a_run_keeps_embeddings_curves_and_checkpoint(finished: tuple[Path, str]) -> None:
     folder = run_folder(finished[0])
     embeddings = read_window_embeddings(folder)
@@ -132,6 +137,7 @@ def test_a_run_keeps_embeddings_curves_and_checkpoint(finished: tuple[Path, str]
 # Again.
 
 
+@pytest.mark.processes
 def test_again_trains_nothing_says_the_same_and_logs_it(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     kept = {path: path.stat().st_mtime_ns for name in ("runs", "cells") for path in (folder / "out" / name).rglob("*")}
@@ -148,6 +154,7 @@ def test_again_trains_nothing_says_the_same_and_logs_it(finished: tuple[Path, st
     assert len(list((folder / "out").glob("wandb/offline-run-*"))) == 2  # a training, and the tables
 
 
+@pytest.mark.processes
 def test_a_killed_run_goes_on(finished: tuple[Path, str], tmp_path: Path) -> None:
     # validated less often than every epoch, which a checkpoint must not wait for
     own = ("--trainer.accelerator=cpu", "--trainer.check_val_every_n_epoch=5")
@@ -271,6 +278,7 @@ def test_a_representation_that_is_not_known_is_refused(capsys: pytest.CaptureFix
     assert "'vae_smol' (choose from 'random', 'pca', 'log_mel', 'yamnet', 'vae_small'" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_a_model_that_cannot_be_trained_is_left_out(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*SMOKE, "--no_wandb", "--methods", "random", "vae_small", "--model.window_frames=999"]
     with threadpool_limits(1):

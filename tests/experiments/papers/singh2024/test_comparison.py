@@ -31,7 +31,7 @@ def inside(folder: Path) -> Iterator[None]:
         patch.chdir(folder)
         for variable in [name for name in os.environ if name.startswith("EARMARK_")]:
             patch.delenv(variable)
-        patch.setattr("experiments.papers.studies.flow_study_of", shortened)
+        patch.setattr("experiments.papers.singh2024.study.flow_study_of", shortened)
         with threadpool_limits(1):
             yield
 
@@ -75,6 +75,7 @@ def read_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     return {path.stem: np.load(path) for path in found.glob("*.npy")}
 
 
+@pytest.mark.processes
 def test_every_table_and_figure_is_written(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     output = folder / "out"
@@ -90,6 +91,7 @@ def test_every_table_and_figure_is_written(finished: tuple[Path, str]) -> None:
     assert all(label in printed for label in searched)
 
 
+@pytest.mark.processes
 def test_exact_search_is_what_can_be_counted_by_hand(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     items, queries = read_part(folder, "item"), read_part(folder, "query-1s-170")
@@ -107,6 +109,7 @@ def test_exact_search_is_what_can_be_counted_by_hand(finished: tuple[Path, str])
         assert float(row["top1_low"]) < float(row["top1"]) < float(row["top1_high"])
 
 
+@pytest.mark.processes
 def test_long_queries_are_aligned_as_by_hand(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     items, queries = read_part(folder, "item"), read_part(folder, "query-2s-4")
@@ -132,6 +135,7 @@ def test_long_queries_are_aligned_as_by_hand(finished: tuple[Path, str]) -> None
         assert float(rows[METHODS["exact"], "2", condition]["top1"]) == pytest.approx(expected)
 
 
+@pytest.mark.processes
 def test_tables_evaluate_less_than_everything(finished: tuple[Path, str]) -> None:
     rows = read_table(finished[0], "efficiency")
     assert {row["search"] for row in rows} == set(METHODS.values()) - {
@@ -143,6 +147,7 @@ def test_tables_evaluate_less_than_everything(finished: tuple[Path, str]) -> Non
     assert {int(row["bits"]) for row in rows} == {6}
 
 
+@pytest.mark.processes
 def test_balance_is_that_of_the_codes(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     rows = {(row["hash"], row["bits"]): row for row in read_table(folder, "balance")}
@@ -157,6 +162,7 @@ def test_balance_is_that_of_the_codes(finished: tuple[Path, str]) -> None:
     assert float(rows[METHODS["pca_median"], "6"]["entropy"]) == pytest.approx(entropy, abs=0.02)
 
 
+@pytest.mark.processes
 def test_false_alarms_are_counted_on_tracks_that_are_left_out(finished: tuple[Path, str]) -> None:
     (row,) = read_table(finished[0], "false_alarms")  # longer queries are too few
     assert row["query"] == "1 s"
@@ -164,6 +170,7 @@ def test_false_alarms_are_counted_on_tracks_that_are_left_out(finished: tuple[Pa
     assert float(row["right, %"]) <= float(row["right without threshold, %"])
 
 
+@pytest.mark.processes
 def test_a_second_start_computes_nothing(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     kept = [
