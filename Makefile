@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-quick check install-hooks clean
+.PHONY: demo test test-quick check docs install-hooks clean
 
 demo: .venv/installed
 	$(BIN)/python train.py fit --config demo.yaml
@@ -20,6 +20,10 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the manual, into site/
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -29,4 +33,4 @@ install-hooks: .venv/installed
 	$(BIN)/pre-commit install
 
 clean:
-	rm -rf .venv cache data runs checkpoints/*/
+	rm -rf .venv cache data runs site checkpoints/*/

@@ -83,6 +83,8 @@ def _add_option(parser: ArgumentParser, option: dataclasses.Field[Any], kind: An
     if get_origin(kind) is tuple:
         each = get_args(kind)[0]
         settings |= {"type": each, "nargs": "+", "metavar": {int: "N", float: "X"}.get(each, "NAME")}
+        if isinstance(option.default, tuple):
+            settings["default"] = list(option.default)  # the parser replaces its elements one by one
         if not option.default:  # which leaves it to the study; a repeated option adds to what was given
             settings |= {"action": "extend", "default": SUPPRESS}
     if choices:

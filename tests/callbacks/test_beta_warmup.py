@@ -1,6 +1,7 @@
 """The weight of the divergence by epoch, and after a run was stopped."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import BetaWarmup
 from lightning_modules import Vae
+from tests.trainers import quiet_trainer
 
 BATCHES_PER_EPOCH = 3
 
@@ -31,6 +33,16 @@ class Weighted(Vae):
         assert len(set(self.steps)) == len(dict(self.steps))
         return dict(self.steps)
 
+    def setup(self, stage: str) -> None: ...
+
+    def on_fit_start(self) -> None: ...
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None: ...
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """There is nothing to preprocess."""
+        return batch
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]  # no clips
         self.steps.append((self.current_epoch, self.beta))
         loss: Tensor = self.beta * self.layer(batch[0]).square().mean()
@@ -45,10 +57,7 @@ def fit(
 ) -> tuple[Weighted, pl.Trainer]:
     torch.manual_seed(0)
     model = Weighted()
-    trainer = pl.Trainer(
-        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_checkpointing=bool(others),
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[warmup, *others],
-    )  # fmt: skip
+    trainer = quiet_trainer(warmup, *others, max_epochs=max_epochs)
     loader = DataLoader(TensorDataset(torch.ones(2 * BATCHES_PER_EPOCH, 1)), batch_size=2)
     trainer.fit(model, loader, ckpt_path=resume_from)
     return model, trainer
@@ -104,9 +113,8 @@ def test_an_unknown_schedule_is_refused() -> None:
 
 
 def test_a_model_without_a_weight_is_refused() -> None:
-    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, callbacks=[BetaWarmup()])
     with pytest.raises(TypeError, match=r"needs a lightning_modules\.Vae; got BoringModel"):
-        trainer.fit(BoringModel())
+        quiet_trainer(BetaWarmup(), max_epochs=1).fit(BoringModel())
 
 
 def test_every_step_of_an_epoch_has_its_weight() -> None:

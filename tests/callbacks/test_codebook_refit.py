@@ -1,7 +1,7 @@
 """When codebooks are refitted, on what, and that a model without any is refused."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import pytorch_lightning as pl
@@ -15,6 +15,7 @@ from lightning_modules.base import CodedRetrievalModule
 from retrieval.codes import CodebookFit, ProductQuantizer
 from retrieval.metrics import ScoringOptions
 from tests.lightning_modules.makers import given_features
+from tests.trainers import quiet_trainer
 
 
 class Items:
@@ -61,6 +62,10 @@ class Model(CodedRetrievalModule):
         embedding: Tensor = self.dropout(self.layer(feature))
         return embedding
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """There is nothing to preprocess."""
+        return batch
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         self.events.append("step")
         loss: Tensor = self(batch[0] + 1).square().mean()
@@ -97,11 +102,7 @@ class Model(CodedRetrievalModule):
 def fit(callback: CodebookRefit, **options: int | float) -> tuple[Model, Data]:
     torch.manual_seed(0)
     model, data = Model(), Data()
-    trainer = pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[callback], **options,  # type: ignore[arg-type]
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
+    quiet_trainer(callback, max_epochs=2, num_sanity_val_steps=0, **options).fit(model, datamodule=data)
     return model, data
 
 
@@ -137,6 +138,5 @@ def test_few_samples_a_codeword_are_reported_once(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_model_without_codebooks_is_refused() -> None:
-    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, callbacks=[CodebookRefit()])
     with pytest.raises(TypeError, match="needs a model with fit_codebook"):
-        trainer.fit(BoringModel())
+        quiet_trainer(CodebookRefit(), max_epochs=1).fit(BoringModel())

@@ -1,6 +1,5 @@
 """A user's own folder is split by class and recording, with or without a split file, and told what is wrong with it."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from datamodules import AudioFolder, Roles
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from tests.datamodules.counting_front_end import embedded
+from tests.datamodules.makers import corpus_at, label_counts, recordings, set_up
 from tests.replicas.audio_folder import CLASSES, make_audio_folder
 
 NUM_CLASSES = 4
@@ -23,24 +22,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _data(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> AudioFolder:
-    files = {"split_file": str(split_file) if split_file else None, "cache_dir": str(cache_dir)}
-    return embedded(AudioFolder(root=str(root), **files, **options))  # type: ignore[arg-type]
+    return corpus_at(AudioFolder, root, cache_dir, split_file=str(split_file) if split_file else None, **options)
 
 
 def _roles(root: Path, cache_dir: Path, split_file: Path | None = None, **options: object) -> tuple[AudioFolder, Roles]:
-    data = _data(root, cache_dir, split_file, **options)
-    data.prepare_data()
-    data.setup()
+    data = set_up(_data(root, cache_dir, split_file, **options))
     return data, data.roles
 
 
-def _recordings(data: AudioFolder, positions: np.ndarray) -> set[str]:
-    return {data.items[position].recording for position in positions}
-
-
-def _counts(data: AudioFolder, positions: np.ndarray) -> list[int]:
-    counts = Counter(data.items[position].label for position in positions)
-    return [counts[label] for label in range(NUM_CLASSES)]
+def _lines(root: Path) -> list[str]:
+    return (root / "split.csv").read_text(encoding="utf-8").splitlines()
 
 
 def _split(path: Path, *lines: str) -> Path:
@@ -61,11 +52,11 @@ def test_every_format_rate_and_name_is_read(root: Path, tmp_path: Path) -> None:
 
 def test_without_split_file_each_class_gives_its_share_of_queries(root: Path, tmp_path: Path) -> None:
     data, roles = _roles(root, tmp_path, query_fraction=0.25, labels_per_class=2)
-    assert _counts(data, roles.query) == [3] * NUM_CLASSES
+    assert label_counts(data, roles.query) == [3] * NUM_CLASSES
     assert sorted([*roles.query, *roles.database]) == list(range(NUM_CLASSES * CLIPS_PER_CLASS))
-    assert _counts(data, roles.train) == [2] * NUM_CLASSES
+    assert label_counts(data, roles.train) == [2] * NUM_CLASSES
     assert set(roles.train) <= set(roles.database)
-    assert _counts(data, roles.val_query) == [2] * NUM_CLASSES  # a quarter of 12 - 3 - 2
+    assert label_counts(data, roles.val_query) == [2] * NUM_CLASSES  # a quarter of 12 - 3 - 2
     assert set(roles.val_query) <= set(roles.database) - set(roles.train)
     assert set(roles.val_database) == set(roles.database) - set(roles.val_query)
 
@@ -85,17 +76,17 @@ def test_split_file_decides_and_recordings_stay_whole(root: Path, tmp_path: Path
     data, roles = _roles(root, tmp_path, root / "split.csv", labels_per_class=labels_per_class)
     assert {data.items[position].subset for position in roles.query} == {"query"}
     assert {data.items[position].subset for position in roles.database} == {"database"}
-    assert _counts(data, roles.query) == [4] * NUM_CLASSES
-    assert _counts(data, roles.database) == [8] * NUM_CLASSES
-    assert not _recordings(data, roles.query) & _recordings(data, roles.database)
+    assert label_counts(data, roles.query) == [4] * NUM_CLASSES
+    assert label_counts(data, roles.database) == [8] * NUM_CLASSES
+    assert not recordings(data, roles.query) & recordings(data, roles.database)
     assert len(roles.val_query) > 0
-    assert not _recordings(data, roles.val_query) & _recordings(data, roles.train)
-    assert not _recordings(data, roles.val_query) & _recordings(data, roles.val_database)
+    assert not recordings(data, roles.val_query) & recordings(data, roles.train)
+    assert not recordings(data, roles.val_query) & recordings(data, roles.val_database)
     assert set(roles.val_query) | set(roles.val_database) == set(roles.database)
 
 
 def test_clips_the_split_file_does_not_name_are_left_out(root: Path, tmp_path: Path) -> None:
-    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines = _lines(root)
     dropped = [line.split(",")[0] for line in lines[1:] if "clip_03" in line]
     split_file = _split(tmp_path / "split.csv", *[line for line in lines if "clip_03" not in line])
     data, _ = _roles(root, tmp_path, split_file)
@@ -104,17 +95,10 @@ def test_clips_the_split_file_does_not_name_are_left_out(root: Path, tmp_path: P
 
 
 def test_without_the_column_recording_each_clip_is_one(root: Path, tmp_path: Path) -> None:
-    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines = _lines(root)
     split_file = _split(tmp_path / "split.csv", *[line.rsplit(",", 1)[0] for line in lines])
     data, _ = _roles(root, tmp_path, split_file)
     assert [item.recording for item in data.items] == [item.name for item in data.items]
-
-
-def test_all_labelled_is_trained_without_validation(root: Path, tmp_path: Path) -> None:
-    data, roles = _roles(root, tmp_path, labels_per_class=None, label_fraction=1.0)
-    assert roles.train.tolist() == roles.database.tolist()
-    assert len(roles.val_query) == 0
-    assert data.val_dataloader() == []
 
 
 def test_missing_folder_is_told(tmp_path: Path) -> None:
@@ -137,7 +121,7 @@ def test_missing_split_file_is_told(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["filename", "split"])
 def test_missing_column_is_named(root: Path, tmp_path: Path, column: str) -> None:
-    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines = _lines(root)
     split_file = _split(tmp_path / "split.csv", lines[0].replace(column, "other"), *lines[1:])
     with pytest.raises(DatasetLayoutError, match=f"; {column} not found"):
         _data(root, tmp_path, split_file).prepare_data()
@@ -151,14 +135,14 @@ def test_missing_column_is_named(root: Path, tmp_path: Path, column: str) -> Non
     ],
 )
 def test_a_wrong_line_is_named(root: Path, tmp_path: Path, line: str, message: str) -> None:
-    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines = _lines(root)
     split_file = _split(tmp_path / "split.csv", *lines[:2], *lines[3:4], line)
     with pytest.raises(DatasetLayoutError, match=f"line 4: {message}"):
         _data(root, tmp_path, split_file).prepare_data()
 
 
 def test_clip_named_twice_is_told(root: Path, tmp_path: Path) -> None:
-    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines = _lines(root)
     split_file = _split(tmp_path / "split.csv", *lines, lines[2].replace("database", "query"))
     with pytest.raises(DatasetLayoutError, match=rf"{lines[2].split(',')[0]} .*once"):
         _data(root, tmp_path, split_file).prepare_data()
@@ -171,7 +155,7 @@ def test_clip_of_the_split_file_that_is_not_there_is_named(root: Path, tmp_path:
 
 
 def test_recording_on_both_sides_is_named(root: Path, tmp_path: Path) -> None:
-    lines = (root / "split.csv").read_text(encoding="utf-8").splitlines()
+    lines = _lines(root)
     lines[1] = lines[1].replace("database", "query")
     data = _data(root, tmp_path, _split(tmp_path / "split.csv", *lines))
     with pytest.raises(SplitError, match="'bells-0' has clips among queries and database"):
@@ -189,15 +173,3 @@ def test_one_clip_a_class_gives_no_query(tmp_path: Path) -> None:
     data = _data(make_audio_folder(tmp_path / "few", 2, 1, seconds=0.1), tmp_path)
     with pytest.raises(SplitError, match="found 0 and 2 usable clips"):
         data.setup()
-
-
-def test_too_few_clips_for_the_labels_names_the_class(root: Path, tmp_path: Path) -> None:
-    data = _data(root, tmp_path, labels_per_class=11)
-    with pytest.raises(SplitError, match=r"'bells' has 10 usable clips in the database; 11 labels"):
-        data.setup()
-
-
-@pytest.mark.parametrize("query_fraction", [0.0, 1.0, -0.5])
-def test_impossible_query_fraction_is_refused(root: Path, tmp_path: Path, query_fraction: float) -> None:
-    with pytest.raises(SplitError, match=f"query_fraction must be between 0 and 1; got {query_fraction}"):
-        _data(root, tmp_path, query_fraction=query_fraction)

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, LabelledFold, RenderedEvents
-from datamodules.batches.feature_dataset import FeatureDataset
 from datamodules.errors import SplitError
 from datamodules.rendered_events.synthesis import EVENTS
-from tests.datamodules.counting_front_end import CountingFrontEnd, embedded
+from tests.datamodules.counting_front_end import CountingFrontEnd
+from tests.datamodules.makers import columns, corpus_at, label_counts, recordings, set_up
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
@@ -23,43 +23,21 @@ ROLES = ("train", "query", "database", "val_query", "val_database")
 Make = Callable[..., EmbeddingDataModule]
 
 
-def _esc50(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(root=str(root / "esc50"), **options)  # type: ignore[arg-type]
+# Name -> kind, folder, options, number of classes.
+CORPORA: dict[str, tuple[type[EmbeddingDataModule], str, dict[str, Any], int]] = {
+    "esc50": (Esc50, "esc50", {}, 5),
+    "esc10": (Esc50, "esc50", {"esc10": True}, 2),
+    "superclasses": (Esc50, "esc50", {"superclasses": True, "fold": 5}, 5),
+    "audio_folder": (AudioFolder, "folder", {}, 4),
+    "split_folder": (AudioFolder, "folder", {"split_file": "folder/split.csv"}, 4),
+    "fsd_kaggle2018": (FsdKaggle2018, "fsd", {}, 4),
+    "kaggles_copy": (FsdKaggle2018, "kaggle", {}, 3),
+    "rendered": (RenderedEvents, "rendered", {"clips_per_class": 10}, len(EVENTS)),
+}
 
 
-def _esc10(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(root=str(root / "esc50"), esc10=True, **options)  # type: ignore[arg-type]
-
-
-def _superclasses(root: Path, **options: object) -> EmbeddingDataModule:
-    return Esc50(root=str(root / "esc50"), superclasses=True, fold=5, **options)  # type: ignore[arg-type]
-
-
-def _audio_folder(root: Path, **options: object) -> EmbeddingDataModule:
-    return AudioFolder(root=str(root / "folder"), **options)  # type: ignore[arg-type]
-
-
-def _split_folder(root: Path, **options: object) -> EmbeddingDataModule:
-    folder = root / "folder"
-    return AudioFolder(root=str(folder), split_file=str(folder / "split.csv"), **options)  # type: ignore[arg-type]
-
-
-def _rendered(root: Path, **options: object) -> EmbeddingDataModule:
-    return RenderedEvents(root=str(root / "rendered"), clips_per_class=10, **options)  # type: ignore[arg-type]
-
-
-def _fsd_kaggle2018(root: Path, **options: object) -> EmbeddingDataModule:
-    return FsdKaggle2018(root=str(root / "fsd"), **options)  # type: ignore[arg-type]
-
-
-def _kaggles_copy(root: Path, **options: object) -> EmbeddingDataModule:
-    return FsdKaggle2018(root=str(root / "kaggle"), **options)  # type: ignore[arg-type]
-
-
-NUM_CLASSES = {
-    _esc50: 5, _esc10: 2, _superclasses: 5, _audio_folder: 4, _split_folder: 4, _fsd_kaggle2018: 4, _kaggles_copy: 3,
-    _rendered: len(EVENTS),
-}  # fmt: skip
+def positions(data: EmbeddingDataModule, *roles: str) -> dict[str, list[int]]:
+    return {role: getattr(data.roles, role).tolist() for role in roles or ROLES}
 
 
 @pytest.fixture(scope="module")
@@ -72,27 +50,28 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=list(NUM_CLASSES), ids=lambda make: make.__name__.strip("_"))
+@pytest.fixture(params=list(CORPORA))
 def make(request: pytest.FixtureRequest, root: Path) -> Make:
     """Make a data module that is set up; caches are shared between tests."""
+    kind, folder, own, num_classes = CORPORA[request.param]
+    own = {name: str(root / value) if name == "split_file" else value for name, value in own.items()}
 
     def made(stage: str | None = None, **options: object) -> EmbeddingDataModule:
-        given = {"cache_dir": str(root / "cache"), "labels_per_class": LABELS_PER_CLASS, **options}
-        data: EmbeddingDataModule = embedded(request.param(root, **given))
-        data.prepare_data()
-        data.setup(stage)
-        return data
+        given = {"labels_per_class": LABELS_PER_CLASS, **own, **options}
+        return set_up(corpus_at(kind, root / folder, root / "cache", **given), stage)
 
-    made.num_classes = NUM_CLASSES[request.param]  # type: ignore[attr-defined]
+    made.num_classes = num_classes  # type: ignore[attr-defined]
     return made
 
 
-def _columns(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def test_batches_have_the_documented_fields(make: Make) -> None:
-    data = make(batch_size=4)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"frames_per_clip": 3, "passes_per_epoch": 2}, {"frames_per_clip": 3, "train_on": "database"}],
+    ids=str,
+)
+def test_batches_have_the_documented_fields_and_the_size_given(make: Make, options: dict[str, Any]) -> None:
+    data = make(batch_size=4, **options)
+    shape = (3, data.frontend.frame_dim) if options else (data.frontend.frame_dim,)
     loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader(), data.predict_dataloader()]
     for loader in loaders:
         batches = list(loader)
@@ -100,10 +79,13 @@ def test_batches_have_the_documented_fields(make: Make) -> None:
         for batch in batches:
             assert set(batch) == {"feature", "label", "item_index"}
             size = len(batch["label"])
-            assert batch["feature"].shape == (size, data.frontend.frame_dim)
+            assert size <= 4 or not options  # means are evaluated many at a time
+            assert batch["feature"].shape == (size, *shape)
             assert batch["label"].shape == batch["item_index"].shape == (size,)
             assert batch["feature"].dtype == torch.float32
+            assert batch["feature"].isfinite().all()
             assert batch["label"].dtype == batch["item_index"].dtype == torch.int64
+    assert data.role_dataset("query")[0]["feature"].shape == shape
 
 
 def test_sizes_are_those_of_front_end_and_corpus(make: Make) -> None:
@@ -130,8 +112,7 @@ def test_a_labelled_fold_asks_the_other_labelled_clips_and_nothing_else_has_a_ro
         assert not set(held.roles.query.tolist()) & set(held.roles.train.tolist())
         assert set(held.roles.query.tolist()) | set(held.roles.train.tolist()) == labelled
         assert held.roles.database.tolist() == held.roles.train.tolist()
-        recordings = [{held.items[index].recording for index in role} for role in (held.roles.query, held.roles.train)]
-        assert not recordings[0] & recordings[1]
+        assert not recordings(held, held.roles.query) & recordings(held, held.roles.train)
         assert not held.val_dataloader()
         assert not set(held.roles.query.tolist()) & set(data.roles.query.tolist())
         asked += held.roles.query.tolist()
@@ -140,7 +121,7 @@ def test_a_labelled_fold_asks_the_other_labelled_clips_and_nothing_else_has_a_ro
 
 
 def test_each_index_has_one_label_and_feature_in_every_stage(make: Make) -> None:
-    everything = _columns(list(make().predict_dataloader()))
+    everything = columns(make().predict_dataloader())
     labels = {
         int(index): int(label) for index, label in zip(everything["item_index"], everything["label"], strict=True)
     }
@@ -148,7 +129,7 @@ def test_each_index_has_one_label_and_feature_in_every_stage(make: Make) -> None
     for stage in ("fit", "validate", "test", "predict"):
         data = make(stage)
         for loader in (data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()):
-            batch = _columns(list(loader))
+            batch = columns(loader)
             for index, label, feature in zip(
                 batch["item_index"].tolist(), batch["label"].tolist(), batch["feature"], strict=True
             ):
@@ -157,49 +138,60 @@ def test_each_index_has_one_label_and_feature_in_every_stage(make: Make) -> None
 
 
 def test_split_is_the_same_in_every_stage(make: Make) -> None:
-    first, second = make("fit"), make("test")
-    for role in ROLES:
-        assert getattr(first.roles, role).tolist() == getattr(second.roles, role).tolist()
+    assert positions(make("fit")) == positions(make("test"))
 
 
 def test_roles_keep_apart_what_is_to_be_apart(make: Make) -> None:
     data = make()
-    positions = {role: set(getattr(data.roles, role).tolist()) for role in ROLES}
-    recordings = {role: {data.items[position].recording for position in positions[role]} for role in ROLES}
-    assert all(positions.values())
-    assert all(len(positions[role]) == len(getattr(data.roles, role)) for role in ROLES)
-    assert not recordings["query"] & recordings["database"]
-    assert not recordings["val_query"] & recordings["train"]
-    assert not recordings["val_query"] & recordings["val_database"]
-    assert positions["train"] | positions["val_query"] | positions["val_database"] <= positions["database"]
+    roles = data.roles
+    assert all(own and len(set(own)) == len(own) for own in positions(data).values())
+    assert not recordings(data, roles.query) & recordings(data, roles.database)
+    assert not recordings(data, roles.val_query) & recordings(data, roles.train)
+    assert not recordings(data, roles.val_query) & recordings(data, roles.val_database)
+    assert {*roles.train, *roles.val_query, *roles.val_database} <= set(roles.database)
 
 
 def test_test_loaders_give_queries_then_database_in_order(make: Make) -> None:
     data = make()
-    queries, database = (_columns(list(loader))["item_index"].tolist() for loader in data.test_dataloader())
+    queries, database = (columns(loader)["item_index"].tolist() for loader in data.test_dataloader())
     assert queries == sorted(data.roles.query)
     assert database == sorted(data.roles.database)
-    val_queries, val_database = (_columns(list(loader))["item_index"].tolist() for loader in data.val_dataloader())
+    val_queries, val_database = (columns(loader)["item_index"].tolist() for loader in data.val_dataloader())
     assert val_queries == sorted(data.roles.val_query)
     assert val_database == sorted(data.roles.val_database)
 
 
 def test_predict_covers_everything_once_in_order(make: Make) -> None:
     data = make()
-    assert _columns(list(data.predict_dataloader()))["item_index"].tolist() == list(range(len(data.items)))
+    assert columns(data.predict_dataloader())["item_index"].tolist() == list(range(len(data.items)))
 
 
 def test_labelled_items_are_as_many_as_asked_for(make: Make) -> None:
     data = make()
-    labels = [data.items[position].label for position in data.roles.train]
-    assert np.bincount(labels).tolist() == [LABELS_PER_CLASS] * data.num_classes
+    assert label_counts(data, data.roles.train) == [LABELS_PER_CLASS] * data.num_classes
+
+
+def test_too_few_clips_for_the_labels_names_the_first_class(make: Make) -> None:
+    data = make()
+    count = label_counts(data, data.roles.database)[0]
+    found = f"'{data.class_names[0]}' has {count} usable clips in the database; 1000 labels"
+    with pytest.raises(SplitError, match=rf"{found}.*--data\.labels_per_class"):
+        make(labels_per_class=1000)
+
+
+def test_all_labelled_is_trained_without_validation(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    data = make(labels_per_class=None, label_fraction=1.0)
+    assert data.roles.train.tolist() == data.roles.database.tolist()
+    assert len(data.roles.val_query) == 0
+    assert data.val_dataloader() == []
+    assert "No validation" in caplog.text
 
 
 @pytest.mark.parametrize("passes_per_epoch", [1, 3])
 def test_train_loader_goes_through_the_labelled_so_often(make: Make, passes_per_epoch: int) -> None:
     data = make(passes_per_epoch=passes_per_epoch)
     torch.manual_seed(0)
-    batch = _columns(list(data.train_dataloader()))
+    batch = columns(data.train_dataloader())
     assert sorted(batch["item_index"].tolist()) == sorted(data.roles.train.tolist() * passes_per_epoch)
 
 
@@ -208,7 +200,7 @@ def test_train_loader_shuffles_by_the_seed(make: Make) -> None:
     orders = []
     for seed in (0, 1, 0):
         torch.manual_seed(seed)
-        orders.append(_columns(list(data.train_dataloader()))["item_index"].tolist())
+        orders.append(columns(data.train_dataloader())["item_index"].tolist())
     assert orders[0] == orders[2] != orders[1]
 
 
@@ -224,26 +216,10 @@ def test_train_loader_drops_a_last_batch_of_one_only(make: Make) -> None:
     assert sizes[num_labelled] == [num_labelled]
 
 
-@pytest.mark.parametrize("options", [{}, {"train_on": "database"}])
-def test_every_loader_serves_frames_in_batches_of_the_size_given(make: Make, options: dict[str, object]) -> None:
-    data = make(frames_per_clip=3, batch_size=4, passes_per_epoch=2, **options)
-    loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader(), data.predict_dataloader()]
-    for loader in loaders:
-        batches = list(loader)
-        assert batches
-        for batch in batches:
-            assert len(batch["label"]) <= 4
-            assert batch["feature"].shape == (len(batch["label"]), 3, data.frontend.frame_dim)
-            assert batch["feature"].dtype == torch.float32
-            assert batch["feature"].isfinite().all()
-    item = data.role_dataset("query")[0]
-    assert item["feature"].shape == (3, data.frontend.frame_dim)
-
-
 @pytest.mark.parametrize("frames_per_clip", [None, 4])
 def test_the_database_is_measured_as_it_is_served(make: Make, frames_per_clip: int | None) -> None:
     data = make(frames_per_clip=frames_per_clip)
-    expected = _columns(list(data.test_dataloader()[1]))["feature"].numpy()
+    expected = columns(data.test_dataloader()[1])["feature"].numpy()
     for clips_at_once in (1, 3, 10**6):
         chunks = list(data.database_features(clips_at_once * 3 * (frames_per_clip or 1)))
         assert {len(features) for features, _ in chunks[:-1]} <= {clips_at_once}
@@ -254,7 +230,7 @@ def test_the_database_is_measured_as_it_is_served(make: Make, frames_per_clip: i
 def test_frames_are_those_of_the_cache_in_order(make: Make) -> None:
     data = make(frames_per_clip=2)
     cache = data.open_cache()
-    batch = _columns(list(data.predict_dataloader()))
+    batch = columns(data.predict_dataloader())
     for index, feature in zip(batch["item_index"].tolist(), batch["feature"], strict=True):
         frames = cache.clip_frames(index)
         np.testing.assert_array_equal(feature[0], frames[0])
@@ -272,36 +248,21 @@ def test_training_on_the_database_keeps_recordings_apart(make: Make) -> None:
     data, other = make(train_on="database"), make(train_on="database")
     labelled = make()
     roles = data.roles
-    recordings = {role: {data.items[position].recording for position in getattr(roles, role)} for role in ROLES}
-    assert not recordings["query"] & (recordings["train"] | recordings["val_query"])
-    assert not recordings["train"] & recordings["val_query"]
+    assert not recordings(data, roles.query) & recordings(data, [*roles.train, *roles.val_query])
+    assert not recordings(data, roles.train) & recordings(data, roles.val_query)
     assert sorted([*roles.train, *roles.val_query]) == roles.database.tolist()
     assert roles.val_database.tolist() == roles.train.tolist()
     assert len(roles.train) > 0.8 * len(roles.database)
-    for role in ROLES:
-        assert getattr(roles, role).tolist() == getattr(other.roles, role).tolist()
-    for role in ("query", "database"):
-        assert getattr(roles, role).tolist() == getattr(labelled.roles, role).tolist()
+    assert positions(data) == positions(other)
+    assert positions(data, "query", "database") == positions(labelled, "query", "database")
     assert bool(data.val_dataloader()) == (len(roles.val_query) > 0)
-    served = _columns(list(data.train_dataloader()))["item_index"].tolist()
+    served = columns(data.train_dataloader())["item_index"].tolist()
     assert sorted(served) == roles.train.tolist()
 
 
 def test_training_on_the_database_needs_no_labels(make: Make) -> None:
     few, many = make(train_on="database", labels_per_class=1), make(train_on="database", labels_per_class=10_000)
-    for role in ROLES:
-        assert getattr(few.roles, role).tolist() == getattr(many.roles, role).tolist()
-
-
-@pytest.mark.parametrize("frames_per_clip", [0, -3])
-def test_impossible_number_of_frames_is_refused(make: Make, frames_per_clip: int) -> None:
-    with pytest.raises(SplitError, match=f"at least 1; got {frames_per_clip}. Leave --data.frames_per_clip out"):
-        make(frames_per_clip=frames_per_clip)
-
-
-def test_impossible_items_to_train_on_are_refused(make: Make, unchecked_types: None) -> None:
-    with pytest.raises(SplitError, match="train_on must be labelled or database; got 'all'"):
-        make(train_on="all")
+    assert positions(few) == positions(many)
 
 
 def test_superclasses_are_one_a_class_or_none(make: Make) -> None:
@@ -320,38 +281,5 @@ def test_other_processes_open_what_the_first_prepared(make: Make) -> None:
     other = make()
     assert isinstance(other.frontend, CountingFrontEnd)
     assert other.frontend.lengths == []
-    batches = [_columns(list(data.predict_dataloader()))["feature"] for data in (prepared, other)]
+    batches = [columns(data.predict_dataloader())["feature"] for data in (prepared, other)]
     assert torch.equal(batches[0], batches[1])
-
-
-def test_dataset_gives_items_of_its_role_by_position() -> None:
-    features = np.arange(12, dtype=np.float64).reshape(6, 2)
-    dataset = FeatureDataset(features, np.array([0, 1, 0, 1, 2, 2]), np.array([1, 4, 5]))
-    assert len(dataset) == 3
-    batch = dataset.__getitems__([2, 0, 2])
-    assert batch["item_index"].tolist() == [5, 1, 5]
-    assert batch["label"].tolist() == [2, 1, 2]
-    assert batch["feature"].tolist() == [[10, 11], [2, 3], [10, 11]]
-    assert batch["feature"].dtype == torch.float32
-
-
-def test_dataset_item_is_a_batch_of_one_without_its_axis() -> None:
-    dataset = FeatureDataset(np.ones((6, 2), np.float32), np.arange(6), np.array([1, 4, 5]))
-    item, batch = dataset[1], dataset.__getitems__([1])
-    assert set(item) == set(batch) == {"feature", "label", "item_index"}
-    assert item["feature"].shape == (2,)
-    assert item["label"].shape == item["item_index"].shape == ()
-    assert all(torch.equal(item[name], batch[name][0]) for name in batch)
-
-
-def test_writing_to_a_batch_leaves_the_features_alone() -> None:
-    features = np.ones((3, 2), np.float32)
-    dataset = FeatureDataset(features, np.arange(3), np.arange(3))
-    dataset.__getitems__([0, 1])["feature"].zero_()
-    assert features.all()
-
-
-def test_dataset_refuses_a_position_it_has_not() -> None:
-    dataset = FeatureDataset(np.ones((6, 2), np.float32), np.arange(6), np.array([1, 4, 5]))
-    with pytest.raises(IndexError):
-        dataset[3]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from datamodules import Fma
-from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing
 from datamodules.fma import BROKEN_TRACKS, ROOT_VARIABLE, TABLE, read_table
 from datamodules.splits.track_roles import Track
+from tests.datamodules.makers import edit_field
 from tests.replicas.fma import TRACKS, make_fma
 
 
@@ -27,14 +28,6 @@ def table(tmp_path: Path) -> Path:
 
 def _numbers(tracks: list[Track]) -> list[int]:
     return [int(track.path.stem) for track in tracks]
-
-
-def _edit(path: Path, line: int, column: int, value: str) -> None:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    rows[line][column] = value
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
 
 
 def test_table_with_a_header_of_two_rows_is_read(shared_root: Path) -> None:
@@ -95,7 +88,7 @@ def test_table_without_tracks_is_an_error(table: Path) -> None:
     ("line", "column", "value"), [(0, 4, "sat"), (1, 4, "subsat"), (2, 0, "id"), (4, 4, "tiny"), (4, 0, "five")]
 )
 def test_damaged_tables_are_named(table: Path, line: int, column: int, value: str) -> None:
-    _edit(table, line, column, value)
+    edit_field(table, line + 1, column, value)
     with pytest.raises(DatasetLayoutError, match=r"tracks\.csv.*fma_metadata\.zip again"):
         read_table(table)
 
@@ -104,10 +97,3 @@ def test_unreadable_table_is_an_error(table: Path) -> None:
     table.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetLayoutError, match="UTF-8"):
         read_table(table)
-
-
-@pytest.mark.usefixtures("unchecked_types")
-@pytest.mark.parametrize("option", ["train_subset", "index_subset", "train_split"])
-def test_unknown_choices_are_errors(option: str) -> None:
-    with pytest.raises(SplitError, match=f"--data.{option}"):
-        Fma(root="", **{option: "tiny"})  # type: ignore[arg-type]

@@ -1,18 +1,15 @@
 """FSDKaggle2018 is read from both layouts and spellings; its split is the official one and keeps recordings whole."""
 
-import csv
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from datamodules import FsdKaggle2018, Roles
 from datamodules import fsd_kaggle2018 as fsd_module
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
-from datamodules.fsd_kaggle2018 import NUM_CLIPS, ROOT_VARIABLE
-from sound.errors import AudioFileError
-from tests.datamodules.counting_front_end import embedded
+from datamodules.fsd_kaggle2018 import ARCHIVES, NUM_CLIPS
+from tests.datamodules.makers import corpus_at, edit_field, label_counts, read_rows, recordings, set_up
 from tests.replicas.fsd_kaggle2018 import CLASSES, make_fsd_kaggle2018
 
 NUM_CLASSES = 3
@@ -35,45 +32,19 @@ def root(tmp_path: Path) -> Path:
 
 
 def _data(root: Path | None, cache_dir: Path, **options: object) -> FsdKaggle2018:
-    place = {"root": str(root) if root else None, "cache_dir": str(cache_dir)}
-    return embedded(FsdKaggle2018(**place, **options))  # type: ignore[arg-type]
+    return corpus_at(FsdKaggle2018, root, cache_dir, **options)
 
 
 def _roles(root: Path | None, cache_dir: Path, **options: object) -> tuple[FsdKaggle2018, Roles]:
-    data = _data(root, cache_dir, **options)
-    data.prepare_data()
-    data.setup()
+    data = set_up(_data(root, cache_dir, **options))
     return data, data.roles
-
-
-def _recordings(data: FsdKaggle2018, positions: np.ndarray) -> set[str]:
-    return {data.items[position].recording for position in positions}
-
-
-def _counts(data: FsdKaggle2018, positions: np.ndarray) -> list[int]:
-    counts = Counter(data.items[position].label for position in positions)
-    return [counts[label] for label in range(data.num_classes)]
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _edit(path: Path, line: int, column: str, value: str) -> None:
-    """Change one field; lines count from 1, the header."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    rows[line - 1][rows[0].index(column)] = value
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
 
 
 def test_official_test_clips_ask_and_train_clips_answer(shared_root: Path, tmp_path: Path) -> None:
     data, roles = _roles(shared_root, tmp_path)
     assert data.class_names == list(CLASSES[:NUM_CLASSES])
     assert data.data_name == "FSDKaggle2018"
-    tables = {"train": _read(shared_root / TRAIN_TABLE), "test": _read(shared_root / TEST_TABLE)}
+    tables = {"train": read_rows(shared_root / TRAIN_TABLE), "test": read_rows(shared_root / TEST_TABLE)}
     for part, positions in (("train", roles.database), ("test", roles.query)):
         served = [data.items[position] for position in positions]
         assert [(item.path.name, data.class_names[item.label]) for item in served] == [
@@ -86,23 +57,23 @@ def test_official_test_clips_ask_and_train_clips_answer(shared_root: Path, tmp_p
 def test_a_tenth_of_each_class_is_labelled_by_the_seed(tmp_path: Path) -> None:
     root = make_fsd_kaggle2018(tmp_path / "corpus", train_per_class=20, seconds=0.05)
     data, roles = _roles(root, tmp_path / "cache")
-    assert _counts(data, roles.train) == [2] * NUM_CLASSES
+    assert label_counts(data, roles.train) == [2] * NUM_CLASSES
     assert set(roles.train) <= set(roles.database)
     _, again = _roles(root, tmp_path / "cache", label_seed=0)
     _, other = _roles(root, tmp_path / "cache", label_seed=1)
     assert roles.train.tolist() == again.train.tolist() != other.train.tolist()
     _, more = _roles(root, tmp_path / "cache", label_fraction=0.5)
-    assert _counts(data, more.train) == [10] * NUM_CLASSES
+    assert label_counts(data, more.train) == [10] * NUM_CLASSES
     _, counted = _roles(root, tmp_path / "cache", labels_per_class=3)
-    assert _counts(data, counted.train) == [3] * NUM_CLASSES
+    assert label_counts(data, counted.train) == [3] * NUM_CLASSES
 
 
 @pytest.mark.parametrize("label_seed", range(4))
 def test_validation_keeps_takes_together(shared_root: Path, tmp_path: Path, label_seed: int) -> None:
     data, roles = _roles(shared_root, tmp_path, label_seed=label_seed, labels_per_class=2, val_fraction=0.5)
-    assert all(count >= 3 for count in _counts(data, roles.val_query))  # half of at least 8 recordings
-    assert not _recordings(data, roles.val_query) & _recordings(data, roles.train)
-    assert not _recordings(data, roles.val_query) & _recordings(data, roles.val_database)
+    assert all(count >= 3 for count in label_counts(data, roles.val_query))  # half of at least 8 recordings
+    assert not recordings(data, roles.val_query) & recordings(data, roles.train)
+    assert not recordings(data, roles.val_query) & recordings(data, roles.val_database)
     assert sorted([*roles.val_query, *roles.val_database]) == roles.database.tolist()
 
 
@@ -151,7 +122,7 @@ def test_clips_that_are_not_scored_are_left_out(tmp_path: Path) -> None:
 
 def test_only_verified_clips_where_asked_for(shared_root: Path, tmp_path: Path) -> None:
     data, roles = _roles(shared_root, tmp_path, verified_only=True)
-    verified = {row["fname"] for row in _read(shared_root / TRAIN_TABLE) if row["manually_verified"] == "1"}
+    verified = {row["fname"] for row in read_rows(shared_root / TRAIN_TABLE) if row["manually_verified"] == "1"}
     assert {data.items[position].path.name for position in roles.database} == verified
     assert len(verified) == NUM_CLASSES * TRAIN_PER_CLASS // 2
     assert len(roles.query) == NUM_CLASSES * TEST_PER_CLASS
@@ -178,64 +149,58 @@ def test_a_whole_copy_is_not_warned_about(
 def test_train_clips_of_a_test_recording_are_left_out(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = _read(root / TEST_TABLE)[0]["freesound_id"]
-    _edit(root / TRAIN_TABLE, 5, "freesound_id", source)
+    source = read_rows(root / TEST_TABLE)[0]["freesound_id"]
+    edit_field(root / TRAIN_TABLE, 5, "freesound_id", source)
     data, roles = _roles(root, tmp_path / "cache")
     assert "Left out 1 train clips" in caplog.text
-    assert not _recordings(data, roles.query) & _recordings(data, roles.database)
+    assert not recordings(data, roles.query) & recordings(data, roles.database)
     assert len(roles.database) == NUM_CLASSES * 6 - 1
 
 
-@pytest.mark.parametrize("part", ["audio_train", "audio_test"])
-def test_missing_clips_are_counted_and_the_first_named(root: Path, tmp_path: Path, part: str) -> None:
-    removed = sorted((root / f"FSDKaggle2018.{part}").iterdir())[2:4]
-    for path in removed:
-        path.unlink()
-    with pytest.raises(DatasetMissing, match=f"names 2 clips that are not in .*, first {removed[0].name}.*Restore"):
-        _data(root, tmp_path).prepare_data()
+each_table = pytest.mark.parametrize("table", [TRAIN_TABLE, TEST_TABLE])
 
 
-@pytest.mark.parametrize("table", [TRAIN_TABLE, TEST_TABLE])
+@each_table
 @pytest.mark.parametrize("column", ["fname", "label"])
 def test_missing_column_is_named(root: Path, tmp_path: Path, table: str, column: str) -> None:
-    _edit(root / table, 1, column, "renamed")
+    edit_field(root / table, 1, column, "renamed")
     with pytest.raises(DatasetLayoutError, match=f"columns fname, label; {column} not found among .*Fetch") as caught:
         _data(root, tmp_path).prepare_data()
     assert str(root / table) in str(caught.value)
 
 
 def test_verification_is_asked_for_only_where_it_is_needed(root: Path, tmp_path: Path) -> None:
-    _edit(root / TRAIN_TABLE, 1, "manually_verified", "renamed")
+    edit_field(root / TRAIN_TABLE, 1, "manually_verified", "renamed")
     _data(root, tmp_path).prepare_data()
     with pytest.raises(DatasetLayoutError, match="manually_verified not found"):
         _data(root, tmp_path, verified_only=True).prepare_data()
-    _edit(root / TRAIN_TABLE, 1, "renamed", "manually_verified")
-    _edit(root / TRAIN_TABLE, 4, "manually_verified", "yes")
+    edit_field(root / TRAIN_TABLE, 1, "renamed", "manually_verified")
+    edit_field(root / TRAIN_TABLE, 4, "manually_verified", "yes")
     with pytest.raises(DatasetLayoutError, match="expected 0 or 1 in manually_verified, found 'yes'"):
         _data(root, tmp_path, verified_only=True).prepare_data()
 
 
 def test_label_of_the_test_table_alone_is_named(root: Path, tmp_path: Path) -> None:
-    _edit(root / TEST_TABLE, 3, "label", "Bork")
+    edit_field(root / TEST_TABLE, 3, "label", "Bork")
     with pytest.raises(DatasetLayoutError, match="expected the 3 labels of the train table, found 'Bork' of"):
         _data(root, tmp_path).prepare_data()
 
 
-@pytest.mark.parametrize("table", [TRAIN_TABLE, TEST_TABLE])
+@each_table
 @pytest.mark.parametrize("column", ["fname", "label"])
 def test_empty_field_is_told_by_its_line(root: Path, tmp_path: Path, table: str, column: str) -> None:
-    _edit(root / table, 4, column, "")
+    edit_field(root / table, 4, column, "")
     with pytest.raises(DatasetLayoutError, match=r"line 4: expected a file name .*and a label, found .*''"):
         _data(root, tmp_path).prepare_data()
 
 
 def test_clip_named_twice_is_told_by_its_line(root: Path, tmp_path: Path) -> None:
-    _edit(root / TRAIN_TABLE, 6, "fname", _read(root / TRAIN_TABLE)[0]["fname"])
+    edit_field(root / TRAIN_TABLE, 6, "fname", read_rows(root / TRAIN_TABLE)[0]["fname"])
     with pytest.raises(DatasetLayoutError, match="line 6: expected a file name not named before"):
         _data(root, tmp_path).prepare_data()
 
 
-@pytest.mark.parametrize("table", [TRAIN_TABLE, TEST_TABLE])
+@each_table
 def test_empty_table_is_refused(root: Path, tmp_path: Path, table: str) -> None:
     path = root / table
     path.write_text(path.read_text().splitlines()[0] + "\n")
@@ -244,16 +209,6 @@ def test_empty_table_is_refused(root: Path, tmp_path: Path, table: str) -> None:
     path.write_text("")
     with pytest.raises(DatasetLayoutError, match="fname, label not found among no columns"):
         _data(root, tmp_path).prepare_data()
-
-
-def test_empty_clip_is_named_or_skipped(root: Path, tmp_path: Path) -> None:
-    bad = sorted((root / "FSDKaggle2018.audio_train").iterdir())[3]
-    bad.write_bytes(b"")
-    with pytest.raises(AudioFileError, match=f"{bad.name}: expected audio, the file is empty"):
-        _data(root, tmp_path).prepare_data()
-    data, roles = _roles(root, tmp_path, on_bad_audio="skip")
-    assert bad not in {data.items[position].path for position in [*roles.query, *roles.database]}
-    assert len(roles.database) == NUM_CLASSES * 6 - 1
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -265,26 +220,6 @@ def test_part_without_a_usable_clip_is_refused(root: Path, tmp_path: Path, part:
         data.setup()
 
 
-def test_too_few_clips_for_the_labels_names_the_class(root: Path, tmp_path: Path) -> None:
-    data = _data(root, tmp_path, labels_per_class=7)
-    with pytest.raises(SplitError, match="'Acoustic_guitar' has 6 usable clips"):
-        data.setup()
-
-
-@pytest.mark.parametrize("val_fraction", [0.0, 1.0, -0.1])
-def test_impossible_val_fraction_is_refused(tmp_path: Path, val_fraction: float) -> None:
-    with pytest.raises(SplitError, match=f"val_fraction must be between 0 and 1; got {val_fraction}"):
-        _data(tmp_path, tmp_path, val_fraction=val_fraction)
-
-
-def test_missing_corpus_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DatasetMissing) as caught:
-        _data(tmp_path / "nowhere", tmp_path / "cache").prepare_data()
-    for part in (str(tmp_path / "nowhere"), "--data.root", ROOT_VARIABLE, "4.6 GB", "demo.yaml"):
-        assert part in str(caught.value)
-    assert not (tmp_path / "nowhere").exists()
-
-
 def test_competition_without_test_labels_says_which_table_is_missing(tmp_path: Path) -> None:
     root = make_fsd_kaggle2018(tmp_path / "kaggle", seconds=0.05, layout="kaggle")
     (root / "test_post_competition.csv").unlink()
@@ -292,11 +227,13 @@ def test_competition_without_test_labels_says_which_table_is_missing(tmp_path: P
         _data(root, tmp_path).prepare_data()
 
 
-def test_environment_names_the_folder_and_the_argument_wins(
-    shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(ROOT_VARIABLE, str(shared_root))
-    data = _data(None, tmp_path, download=True)
-    assert data.folder == shared_root
-    assert data.own_copy == str(shared_root)
-    assert _data(tmp_path / "other", tmp_path).folder == tmp_path / "other"
+def test_archives_are_the_three_that_are_read() -> None:
+    assert {archive.top_folder for archive in ARCHIVES} == {
+        "FSDKaggle2018.meta", "FSDKaggle2018.audio_train", "FSDKaggle2018.audio_test",
+    }  # fmt: skip
+    assert ARCHIVES[-1].top_folder == "FSDKaggle2018.meta"  # what a killed download goes by
+    for archive in ARCHIVES:
+        assert archive.url == f"https://zenodo.org/records/2552860/files/{archive.top_folder}.zip"
+        algorithm, digest = archive.checksum.split(":")
+        assert algorithm == "md5"
+        assert len(digest) == 32

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from datamodules import MusicFolder
-from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
+from datamodules.errors import DatasetLayoutError, DatasetMissing
 from datamodules.splits.track_roles import path_share
 from tests.replicas.fma import make_music
 
@@ -78,5 +78,3 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     split.write_text("filename,split\ngone.mp3,train\n", encoding="utf-8")
     with pytest.raises(DatasetMissing, match=r"1 files.*gone\.mp3"):
         _ = MusicFolder(root=str(root), split_file=str(split)).tracks
-    with pytest.raises(SplitError, match="train_share"):
-        MusicFolder(root=str(root), train_share=1.0)

@@ -11,8 +11,22 @@ import pytest
 import yaml
 
 import datamodules
-from datamodules import FingerprintPairs, LabelledFold, MusicFolder, NoiseOptions, QueryOptions, RoomOptions
+from datamodules import (
+    AudioFolder,
+    Esc50,
+    FingerprintPairs,
+    Fma,
+    FsdKaggle2018,
+    LabelledFold,
+    MusicFolder,
+    NoiseOptions,
+    QueryOptions,
+    RenderedEvents,
+    RoomOptions,
+    SonycUst,
+)
 from datamodules.base import CorpusDataModule, QueriesAndDatabase
+from datamodules.errors import SplitError
 from experiments.command.configs import find_config, read_config
 from experiments.command.parser import make_datamodule
 
@@ -120,7 +134,38 @@ def test_shipped_configs_name_options_there_are(config: Path) -> None:
     assert set(content["init_args"]) <= {option.name for option in dataclasses.fields(kind) if option.init}
 
 
-def test_a_choice_that_is_none_is_refused(unchecked_types: None) -> None:
-    message = "on_bad_audio must be raise or skip; got 'some'. Set --data.on_bad_audio to one."
-    with pytest.raises(datamodules.DatasetError, match=message):
-        MusicFolder(root="", on_bad_audio="some")  # type: ignore[arg-type]
+BETWEEN_0_AND_1 = "{} must be between 0 and 1; got {}"
+REFUSED: list[tuple[type[CorpusDataModule], str, object, str]] = [
+    *[(Esc50, "fold", fold, f"fold must be 1 to 5; got {fold}") for fold in (0, 6, -1)],
+    *[(Esc50, "label_fraction", share, "label_fraction must be above 0") for share in (0.0, -0.1, 1.1)],
+    *[(Esc50, "frames_per_clip", frames, f"at least 1; got {frames}. Leave --data.fra") for frames in (0, -3)],
+    (Esc50, "train_on", "all", "train_on must be labelled or database; got 'all'"),
+    *[(FsdKaggle2018, "val_fraction", s, BETWEEN_0_AND_1.format("val_fraction", s)) for s in (0.0, 1.0, -0.1)],
+    *[(AudioFolder, "query_fraction", s, BETWEEN_0_AND_1.format("query_fraction", s)) for s in (0.0, 1.0, -0.5)],
+    *[(RenderedEvents, "clips_per_class", count, f"multiple of 10 .* got {count}") for count in (0, 5, 15, -10)],
+    *[(SonycUst, "val_share", s, BETWEEN_0_AND_1.format("val_share", s)) for s in (0.0, 1.0)],
+    (SonycUst, "partners_each", 0, "partners_each and pairs_per_epoch must be at least 1; got 0 and 25600"),
+    (SonycUst, "pairs_per_epoch", 0, "must be at least 1; got 30 and 0"),
+    (SonycUst, "version", "v3", "version must be v1 or v2; got 'v3'. Set --data.version"),
+    (SonycUst, "level", "all", "level must be coarse or fine; got 'all'"),
+    (SonycUst, "aggregation", "mean", "aggregation must be v2 or v1 or majority; got 'mean'"),
+    (SonycUst, "query_split", "train", "query_split must be test or validate; got 'train'"),
+    (SonycUst, "pairs", "all", "pairs must be listed or balanced or uniform; got 'all'"),
+    (SonycUst, "partners", "last", "partners must be first or random; got 'last'"),
+    (SonycUst, "val_by", "days", "val_by must be clips or sensors; got 'days'"),
+    (Fma, "val_share", 1.0, "val_share"),
+    (Fma, "hop_seconds", 0.0, "hop_seconds"),
+    (Fma, "context_seconds", -1.0, "context_seconds"),
+    *[(Fma, option, "tiny", f"--data.{option}") for option in ("train_subset", "index_subset", "train_split")],
+    (MusicFolder, "train_share", 1.0, "train_share"),
+    (MusicFolder, "on_bad_audio", "some", "must be raise or skip; got 'some'. Set --data.on_bad_audio to one."),
+]
+
+
+@pytest.mark.parametrize(("kind", "option", "value", "message"), REFUSED)
+def test_options_out_of_range_and_choices_that_are_none_are_refused(
+    kind: type[CorpusDataModule], option: str, value: object, message: str, unchecked_types: None
+) -> None:
+    options: dict[str, Any] = {**_required(kind), option: value}
+    with pytest.raises(SplitError, match=message):
+        kind(**options)

@@ -73,7 +73,7 @@ class Passages(IterableDataset[torch.Tensor]):
             yield torch.from_numpy(out)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.processes)])
 def test_a_corpus_that_disappears_in_an_epoch_is_told_in_one_line(tmp_path: Path, num_workers: int) -> None:
     path = tmp_path / "corpus" / "a.wav"
     path.parent.mkdir()

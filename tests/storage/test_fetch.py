@@ -16,7 +16,7 @@ import pytest
 
 from storage.errors import ChecksumMismatch, FileNotWritten, NotFetched, UnsafeArchive
 from storage.fetch import Archive, download, fetch_archive, unpack_tar, unpack_zip
-from tests.faults import limited_file_size
+from tests.faults import limited_file_size, names
 
 TOP = "corpus-master"
 CONTENT = bytes(range(256)) * 20
@@ -38,29 +38,22 @@ def _archive(path: Path, checksum: str | None = None) -> Archive:
     return Archive("Tiny", path.as_uri(), 1_000_000, checksum or found, "CC0", "Nobody 2020", TOP)
 
 
-def _names(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_good_archive_becomes_the_folder_and_nothing_else_stays(tmp_path: Path) -> None:
     source = _zip(tmp_path / "release.zip", {f"{TOP}/meta/table.csv": b"a,b\n", f"{TOP}/audio/ü.wav": CONTENT})
     destination = tmp_path / "data" / "tiny"
     fetch_archive(_archive(source), destination, "--data.root DIR")
     assert (destination / "meta" / "table.csv").read_bytes() == b"a,b\n"
     assert (destination / "audio" / "ü.wav").read_bytes() == CONTENT
-    assert _names(destination.parent) - {"tiny.lock"} == {"tiny/meta/table.csv", "tiny/audio/ü.wav"}
+    assert names(destination.parent) - {"tiny.lock"} == {"tiny/meta/table.csv", "tiny/audio/ü.wav"}
 
 
-def test_licence_size_and_citation_are_said_before_fetching(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("num_bytes", "size"), [(1_000_000, "1 MB"), (None, "size as the server says")])
+def test_licence_size_and_citation_are_said_before_fetching(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, num_bytes: int | None, size: str
+) -> None:
     source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
-    fetch_archive(_archive(source), tmp_path / "tiny", "--data.root DIR")
-    assert all(word in caplog.text for word in ("CC0", "Nobody 2020", "1 MB", source.as_uri()))
-
-
-def test_a_size_that_is_not_published_is_left_to_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1"})
-    fetch_archive(dataclasses.replace(_archive(source), num_bytes=None), tmp_path / "tiny", "--data.root DIR")
-    assert "size as the server says" in caplog.text
+    fetch_archive(dataclasses.replace(_archive(source), num_bytes=num_bytes), tmp_path / "tiny", "--data.root DIR")
+    assert all(word in caplog.text for word in ("CC0", "Nobody 2020", size, source.as_uri()))
     assert (tmp_path / "tiny" / "a").is_file()
 
 
@@ -69,7 +62,7 @@ def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
     destination.mkdir()
     (destination / "mine").write_text("kept")
     fetch_archive(_archive(tmp_path / "absent.zip"), destination, "--data.root DIR")
-    assert _names(destination) == {"mine"}
+    assert names(destination) == {"mine"}
 
 
 def test_a_file_fetched_before_is_not_fetched_again(tmp_path: Path) -> None:
@@ -95,7 +88,7 @@ def test_unreachable_address_says_what_to_do(tmp_path: Path) -> None:
     for part in ("Tiny is missing", "absent.zip", "--data.root DIR or $TINY_ROOT", str(destination), "demo.yaml"):
         assert part in message
     assert not destination.exists()
-    assert _names(destination.parent) == {"tiny.lock"}
+    assert names(destination.parent) == {"tiny.lock"}
 
 
 @pytest.mark.parametrize(
@@ -106,13 +99,13 @@ def test_member_outside_the_top_folder_is_refused(tmp_path: Path, name: str) -> 
     with pytest.raises(UnsafeArchive, match="expected every member inside corpus-master/") as caught:
         unpack_zip(source, TOP, tmp_path / "data" / "tiny")
     assert name in str(caught.value)
-    assert _names(tmp_path) == {"release.zip"}
+    assert names(tmp_path) == {"release.zip"}
 
 
 def test_what_finder_adds_is_dropped(tmp_path: Path) -> None:
     source = _zip(tmp_path / "release.zip", {f"{TOP}/a": b"1", f"__MACOSX/{TOP}/._a": b"2"})
     unpack_zip(source, TOP, tmp_path / "tiny")
-    assert _names(tmp_path) == {"release.zip", "tiny/a"}
+    assert names(tmp_path) == {"release.zip", "tiny/a"}
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
@@ -124,36 +117,29 @@ def test_link_or_device_is_refused(tmp_path: Path, kind: int) -> None:
         archive.writestr(link, "/etc")
     with pytest.raises(UnsafeArchive, match="corpus-master/audio"):
         unpack_zip(tmp_path / "release.zip", TOP, tmp_path / "tiny")
-    assert _names(tmp_path) == {"release.zip"}
+    assert names(tmp_path) == {"release.zip"}
 
 
+# the first byte of a deflated stream decides whether it can be read at all
+@pytest.mark.parametrize("position", [0, 10])
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-@pytest.mark.parametrize(
-    "position", [0, 10]
-)  # the first byte of a deflated stream decides whether it can be read at all
 def test_damaged_member_is_refused(tmp_path: Path, compression: int, position: int) -> None:
     source = _zip(tmp_path / "release.zip", {f"{TOP}/good": b"1", f"{TOP}/bad": CONTENT}, compression)
     content = bytearray(source.read_bytes())
     start = content.index(f"{TOP}/bad".encode()) + len(f"{TOP}/bad") + position
     content[start : start + 8] = b"\xff" * 8
     source.write_bytes(content)
-    with pytest.raises(ChecksumMismatch, match=r"release\.zip.*damaged.*Delete the file"):
+    named = f".*'{TOP}/bad'" if compression == zipfile.ZIP_STORED else ""
+    with pytest.raises(ChecksumMismatch, match=rf"release\.zip.*damaged{named}.*Delete the file"):
         unpack_zip(source, TOP, tmp_path / "tiny")
-    assert _names(tmp_path) == {"release.zip"}
-
-
-def test_damage_is_told_by_the_member(tmp_path: Path) -> None:
-    source = _zip(tmp_path / "release.zip", {f"{TOP}/good": b"1", f"{TOP}/bad": CONTENT})
-    source.write_bytes(source.read_bytes().replace(CONTENT[:20], b"x" * 20, 1))
-    with pytest.raises(ChecksumMismatch, match=f"found it damaged .*'{TOP}/bad'"):
-        unpack_zip(source, TOP, tmp_path / "tiny")
+    assert names(tmp_path) == {"release.zip"}
 
 
 def test_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "release.zip").write_bytes(b"<html>moved</html>")
     with pytest.raises(ChecksumMismatch, match=r"release\.zip"):
         unpack_zip(tmp_path / "release.zip", TOP, tmp_path / "tiny")
-    assert _names(tmp_path) == {"release.zip"}
+    assert names(tmp_path) == {"release.zip"}
 
 
 def _tar(path: Path, members: dict[str, bytes], type_: bytes = tarfile.REGTYPE) -> Path:
@@ -170,7 +156,7 @@ def test_tar_file_becomes_the_folder_with_all_it_holds(tmp_path: Path) -> None:
     destination = tmp_path / "data" / "audio-0"
     fetch_archive(dataclasses.replace(_archive(source), top_folder=""), destination, "--data.root DIR")
     assert (destination / "audio-0" / "ü.wav").read_bytes() == CONTENT
-    assert _names(destination.parent) - {"audio-0.lock"} == {"audio-0/a", "audio-0/audio-0/ü.wav"}
+    assert names(destination.parent) - {"audio-0.lock"} == {"audio-0/a", "audio-0/audio-0/ü.wav"}
 
 
 def test_file_of_another_kind_is_verified_and_kept_as_it_is(tmp_path: Path) -> None:
@@ -182,7 +168,7 @@ def test_file_of_another_kind_is_verified_and_kept_as_it_is(tmp_path: Path) -> N
     assert not destination.exists()
     fetch_archive(_archive(source), destination, "--data.root DIR")  # what was fetched is verified anew
     assert destination.read_bytes() == b"a,b\n"
-    assert _names(destination.parent) == {"table.csv", "table.csv.lock"}
+    assert names(destination.parent) == {"table.csv", "table.csv.lock"}
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil"])
@@ -191,7 +177,7 @@ def test_tar_member_that_leaves_the_folder_is_refused(tmp_path: Path, name: str)
     with pytest.raises(UnsafeArchive, match="files and folders that stay inside, found") as caught:
         unpack_tar(source, tmp_path / "data")
     assert name in str(caught.value)
-    assert _names(tmp_path) == {"release.tar.gz"}
+    assert names(tmp_path) == {"release.tar.gz"}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +187,7 @@ def test_tar_member_that_is_no_file_is_refused(tmp_path: Path, type_: bytes) -> 
     source = _tar(tmp_path / "release.tar.gz", {"audio": b""}, type_)
     with pytest.raises(UnsafeArchive, match="found 'audio'"):
         unpack_tar(source, tmp_path / "data")
-    assert _names(tmp_path) == {"release.tar.gz"}
+    assert names(tmp_path) == {"release.tar.gz"}
 
 
 @pytest.mark.parametrize("keep", [0, 30, 200])
@@ -210,7 +196,7 @@ def test_tar_file_that_is_cut_or_none_is_refused(tmp_path: Path, keep: int) -> N
     source.write_bytes(source.read_bytes()[:keep] or b"<html>moved</html>")
     with pytest.raises(ChecksumMismatch, match=r"whole \.tar\.gz file, found it damaged"):
         unpack_tar(source, tmp_path / "data")
-    assert _names(tmp_path) == {"release.tar.gz"}
+    assert names(tmp_path) == {"release.tar.gz"}
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
@@ -232,7 +218,7 @@ def test_a_full_disk_keeps_the_archive_and_nothing_else(tmp_path: Path, suffix: 
     ):
         fetch_archive(archive, destination, "--data.root DIR")
     assert "Make room or name another disk" in str(caught.value)
-    assert _names(destination.parent) - {"tiny.lock"} == {f"tiny{suffix}"}
+    assert names(destination.parent) - {"tiny.lock"} == {f"tiny{suffix}"}
     assert not list(destination.parent.glob(".*"))
     fetch_archive(dataclasses.replace(archive, url=f"file:///nowhere{suffix}"), destination, "--data.root DIR")
     assert len(list(destination.rglob("b"))) == 1
@@ -244,9 +230,9 @@ def test_a_full_disk_while_fetching_keeps_what_has_come(tmp_path: Path) -> None:
     destination = tmp_path / "data" / "tiny"
     with limited_file_size(50_000), pytest.raises(FileNotWritten, match=r"expected to write it whole, .*too large"):
         fetch_archive(_archive(source), destination, "--data.root DIR")
-    assert _names(tmp_path / "data") == {"tiny.lock", "tiny.zip.partial"}
+    assert names(tmp_path / "data") == {"tiny.lock", "tiny.zip.partial"}
     fetch_archive(_archive(source), destination, "--data.root DIR")
-    assert _names(tmp_path / "data") == {"tiny.lock", "tiny/b"}
+    assert names(tmp_path / "data") == {"tiny.lock", "tiny/b"}
 
 
 class _Server(http.server.BaseHTTPRequestHandler):
@@ -291,11 +277,11 @@ def test_a_download_that_broke_goes_on(
     monkeypatch.setattr(_Server, "breaks_after", 2_000)
     with pytest.raises(NotFetched, match=r"after 2000 of 5120 bytes; .* the same command goes on from there"):
         download(server, tmp_path / "file.zip")
-    assert _names(tmp_path) == {"file.zip.partial"}
+    assert names(tmp_path) == {"file.zip.partial"}
     monkeypatch.setattr(_Server, "breaks_after", None)
     download(server, tmp_path / "file.zip")
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
-    assert _names(tmp_path) == {"file.zip"}
+    assert names(tmp_path) == {"file.zip"}
     assert _Server.asked == [None, "bytes=2000-"]
 
 

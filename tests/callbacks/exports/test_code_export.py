@@ -1,7 +1,6 @@
 """Exported codes are read and searched by faiss and numpy alone."""
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
@@ -10,36 +9,34 @@ import pytest
 import torch
 
 from callbacks.exports.code_export import export_codes
-from retrieval.codes import ProductQuantizer, RandomHyperplaneHash, load_coder
+from retrieval.codes import Coder, ProductQuantizer, RandomHyperplaneHash, load_coder
 from retrieval.index import AsymmetricIndex, HammingIndex
-
-
-@dataclass(frozen=True)
-class Item:
-    name: str
-    path: Path = Path()
+from tests.callbacks.makers import Clip
+from tests.draws import draw
+from tests.retrieval.index.makers import put
 
 
 class SmallCorpus:
     data_name = "small"
     class_names = ("dog", "rain")
-    items = tuple(Item(f"clip {number} ü.wav") for number in range(300))
+    items = tuple(Clip(f"clip {number} ü.wav") for number in range(300))
+
+
+def export(coder: Coder, folder: Path) -> torch.Tensor:
+    """Fit a coder on 300 vectors, export their codes, and return them."""
+    vectors = draw(300, 12)
+    coder.fit(vectors)
+    export_codes(folder, coder, vectors, list(range(300)), torch.arange(300) % 2, SmallCorpus())
+    return vectors
 
 
 @pytest.mark.parametrize("num_codewords", [16, 64, 256])
 def test_faiss_ranks_as_this_project_does(tmp_path: Path, num_codewords: int) -> None:
-    torch.manual_seed(0)
-    vectors = torch.randn(300, 12)
     quantizer = ProductQuantizer(12, 3 * (num_codewords.bit_length() - 1), num_codewords)
-    quantizer.fit(vectors)
-    indices = list(range(300))
-    export_codes(tmp_path, quantizer, vectors, indices, torch.tensor(indices) % 2, SmallCorpus())
-
+    vectors = export(quantizer, tmp_path)
     embeddings = np.load(tmp_path / "embeddings.npy")
     distances, rows = faiss.read_index(str(tmp_path / "index.faiss")).search(embeddings[:20], 10)
-    ours = AsymmetricIndex(quantizer)
-    ours.add(vectors, torch.arange(300))
-    expected = ours.search(vectors[:20], 10)
+    expected = put(vectors, AsymmetricIndex(quantizer)).search(vectors[:20], 10)
     np.testing.assert_allclose(distances, expected.distances.numpy(), atol=1e-4)
     # the same items wherever the distance at the rank is no tie
     for row in range(20):
@@ -59,21 +56,14 @@ def test_faiss_ranks_as_this_project_does(tmp_path: Path, num_codewords: int) ->
 
 
 def test_bits_are_packed_as_faiss_packs_them(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    vectors = torch.randn(300, 12)
     coder = RandomHyperplaneHash(12, 21)
-    coder.fit(vectors)
-    indices = list(range(300))
-    export_codes(tmp_path, coder, vectors, indices, torch.tensor(indices) % 2, SmallCorpus())
-
+    vectors = export(coder, tmp_path)
     codes = np.load(tmp_path / "codes.npy")
     assert codes.shape == (300, 3)
     bits = np.unpackbits(codes, axis=1, count=21, bitorder="little").astype(bool)
     np.testing.assert_array_equal(bits, coder.encode(vectors).numpy())
     distances, rows = faiss.read_index_binary(str(tmp_path / "index.faissbinary")).search(codes[:20], 10)
-    ours = HammingIndex(coder)
-    ours.add(vectors, torch.arange(300))
-    expected = ours.search(vectors[:20], 10)
+    expected = put(vectors, HammingIndex(coder)).search(vectors[:20], 10)
     np.testing.assert_array_equal(distances, expected.distances.numpy())
     np.testing.assert_array_equal(rows, expected.item_ids.numpy())
     restored = load_coder(tmp_path / "coder.safetensors")

@@ -1,7 +1,6 @@
 """Shards are used again only where they are complete and of the same files and batches."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,9 @@ from callbacks.exports.prediction_shards import (
     shard_place,
     wait_for_shards,
 )
+from tests.callbacks.makers import Clip
 
 MADE_FROM = {"num_batches": [3], "files": "abc"}
-
-
-@dataclass(frozen=True)
-class Item:
-    name: str
-    path: Path
 
 
 def columns(*indices: int) -> Columns:
@@ -83,7 +77,7 @@ def test_items_that_two_processes_predicted_count_once() -> None:
 
 
 def test_a_changed_file_changes_the_description(tmp_path: Path) -> None:
-    items = [Item("a.wav", tmp_path / "a.wav"), Item("absent.wav", tmp_path / "absent.wav")]
+    items = [Clip("a.wav", tmp_path / "a.wav"), Clip("absent.wav", tmp_path / "absent.wav")]
     items[0].path.write_bytes(b"1")
     before = describe_files(items)
     assert describe_files(items) == before

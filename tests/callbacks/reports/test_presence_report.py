@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,18 +19,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from callbacks import PresenceReport
-from callbacks.reports.clip_spectrogram import ClipSpectrogram
 from callbacks.reports.presence_baselines import COSINE_NAME, RANDOM_NAME
-from callbacks.reports.presence_figures import draw_attention, draw_level_curves, draw_levels, draw_presence_matrices
-from callbacks.reports.presence_tables import LevelRow, level_rows, level_table
+from callbacks.reports.presence_tables import level_rows, level_table
 from callbacks.reports.query_scores import read_query_scores
-from callbacks.reports.sample_pairs import FARTHEST, NEAREST, SampleClip, SamplePair, choose_pairs, name_labels
+from callbacks.reports.sample_pairs import FARTHEST, NEAREST, choose_pairs, name_labels
+from datamodules.batches.feature_dataset import FeatureDataset, pass_batch
 from lightning_modules import Siamese
 from lightning_modules.networks import ConcatenatedPairs
 from retrieval.metrics import LevelScoring
 from retrieval.outputs import PresenceOutputs
+from tests.callbacks.makers import Clip
 from tests.callbacks.reports.recording_logger import RecordingLogger
 from tests.lightning_modules.makers import given_features
+from tests.trainers import quiet_trainer
 
 RATE_HZ, NUM_FRAMES, FEATURE_DIM = 8000, 5, 6
 NUM_QUERIES, NUM_CLIPS = 10, 34
@@ -39,34 +39,6 @@ CATEGORIES = ("engine", "music", "human-voice", "dog")
 CUTOFFS = [1, 5, 10]
 PICTURES = ["attention.png", "level.png", "map_curves.png", "presence_matrices.png"]
 TABLES = ["first_stage.csv", "presence_accuracy.csv", "queries.csv", "results.csv", "results.json"]
-
-
-@dataclass(frozen=True)
-class Clip:
-    name: str
-    path: Path
-
-
-class Role:
-    """Clips of one role; the last frames of every third one are padding."""
-
-    def __init__(self, data: "Clips", indices: np.ndarray) -> None:
-        self.data = data
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        index = self.indices[list(positions)]
-        num_frames = np.where(index % 3 == 0, NUM_FRAMES - 2, NUM_FRAMES)
-        feature = self.data.feature[index] * (np.arange(NUM_FRAMES) < num_frames[:, None])[..., None]
-        label = self.data.label[index]
-        columns = {
-            "feature": feature, "num_frames": num_frames, "label": label, "soft_label": label.astype(np.float32),
-            "item_index": index,
-        }  # fmt: skip
-        return {name: torch.from_numpy(column) for name, column in columns.items()}
 
 
 class Clips(pl.LightningDataModule):
@@ -81,7 +53,10 @@ class Clips(pl.LightningDataModule):
         self.label = (generator.random((NUM_CLIPS, len(CATEGORIES))) < 0.4).astype(np.int64)
         if most_labels == 1:
             self.label = np.eye(len(CATEGORIES), dtype=np.int64)[np.arange(NUM_CLIPS) % len(CATEGORIES)]
-        self.feature = generator.standard_normal((NUM_CLIPS, NUM_FRAMES, FEATURE_DIM)).astype(np.float32)
+        # the last frames of every third clip are padding
+        self.num_frames = np.where(np.arange(NUM_CLIPS) % 3 == 0, NUM_FRAMES - 2, NUM_FRAMES)
+        feature = generator.standard_normal((NUM_CLIPS, NUM_FRAMES, FEATURE_DIM)).astype(np.float32)
+        self.feature = feature * (np.arange(NUM_FRAMES) < self.num_frames[:, None])[..., None]
         self.items = [Clip(f"audio/clip {number}.wav", folder / f"{number}.wav") for number in range(NUM_CLIPS)]
 
     def write_audio(self) -> None:
@@ -89,12 +64,14 @@ class Clips(pl.LightningDataModule):
             time = np.arange(RATE_HZ // 2) / RATE_HZ
             soundfile.write(item.path, 0.3 * np.sin(2 * np.pi * 100 * (number + 1) * time), RATE_HZ)
 
-    def role_dataset(self, role: str) -> Role:
-        return Role(self, np.arange(NUM_QUERIES) if role == "query" else np.arange(NUM_QUERIES, NUM_CLIPS))
+    def role_dataset(self, role: str) -> FeatureDataset:
+        indices = np.arange(NUM_QUERIES) if role == "query" else np.arange(NUM_QUERIES, NUM_CLIPS)
+        fields = {"num_frames": self.num_frames, "soft_label": self.label.astype(np.float32)}
+        return FeatureDataset(self.feature, self.label, indices, fields)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Tensor]]]:
         return [
-            DataLoader(self.role_dataset(role), batch_size=8, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+            DataLoader(self.role_dataset(role), batch_size=8, collate_fn=pass_batch)  # type: ignore[arg-type]
             for role in ("query", "database")
         ]
 
@@ -117,14 +94,16 @@ def run_test(
     folder: Path, model: Siamese, data: Clips, loggers: Sequence[RecordingLogger] = (), **options: int
 ) -> PresenceOutputs:
     """Test a model, and return what it left for the report."""
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder, callbacks=[PresenceReport(**{"num_pairs": 1} | options)],
-    )  # fmt: skip
+    trainer = quiet_trainer(PresenceReport(**{"num_pairs": 1} | options), default_root_dir=folder)
     trainer.loggers = list(loggers)
     trainer.test(model, datamodule=data, verbose=False)
     assert model.presence_outputs is not None
     return model.presence_outputs
+
+
+def read_table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "report" / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @dataclass(frozen=True)
@@ -136,8 +115,7 @@ class Run:
     logger: RecordingLogger
 
     def read(self, name: str) -> list[dict[str, str]]:
-        with (self.folder / "report" / name).open(encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return read_table(self.folder, name)
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +206,7 @@ def test_everything_goes_to_wandb(run: Run) -> None:
 
 
 def test_a_report_is_repeatable_and_leaves_the_model_as_it_was(run: Run, tmp_path: Path) -> None:
-    trainer = pl.Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    trainer = quiet_trainer(default_root_dir=tmp_path)
     trainer.datamodule = run.data  # type: ignore[attr-defined]
     run.model.train()
     run.model.network.eval()
@@ -269,8 +247,7 @@ def test_a_model_with_a_first_stage_is_not_given_another(tmp_path: Path, caplog:
     assert "report/heard" not in logger.logged
     assert not (tmp_path / "report" / "first_stage.csv").exists()
     # nobody asked with several labels
-    with (tmp_path / "report" / "results.csv").open(encoding="utf-8") as file:
-        assert {row["subset"] for row in csv.DictReader(file)} == {"all", "single"}
+    assert {row["subset"] for row in read_table(tmp_path, "results.csv")} == {"all", "single"}
 
 
 def test_sample_pairs_are_the_first_retrieved_and_the_least_alike(run: Run) -> None:
@@ -283,16 +260,11 @@ def test_sample_pairs_are_the_first_retrieved_and_the_least_alike(run: Run) -> N
         assert float(level[column]) == float(level.max() if choice == NEAREST else level.min())
 
 
-def text_of(*tables: object) -> str:
-    console = Console(width=80, record=True)
-    for table in tables:
-        console.print(table)
-    return console.export_text()
-
-
 def test_tables_fit_a_terminal(run: Run) -> None:
     rows = level_rows({"ConcatenatedPairs": run.outputs.scores}, "SONYC-UST")
-    text = text_of(level_table(rows, 4, 4), level_table(rows, 3, 4))
+    console = Console(width=80, record=True)
+    console.print(level_table(rows, 4, 4), level_table(rows, 3, 4))
+    text = console.export_text()
     for title in ("mAP_4@K in %; hits agree in 4 of 4 categories queries", "hits agree in 3 of 4 categories or more"):
         assert title in " ".join(text.split())  # which wraps
     assert f"all, {NUM_QUERIES}" in text
@@ -303,89 +275,8 @@ def test_tables_fit_a_terminal(run: Run) -> None:
     assert line.split()[4] == f"{100 * interval.low:.1f}-{100 * interval.high:.1f}"
 
 
-def make_pair(num_frames: int = 4) -> SamplePair:
-    """A query with the second category, an item with the second and the third."""
-    attention = torch.zeros(num_frames, 4)
-    attention[-1, 1] = 1
-    clips = [
-        SampleClip(Clip(f"{name}.wav", Path()), torch.tensor(label), attention)
-        for name, label in (("query", [0, 1, 0, 0]), ("item", [0, 1, 1, 0]))
-    ]
-    target = torch.eye(3)[[1, 0, 2, 1]]
-    return SamplePair(clips[0], clips[1], NEAREST, target * 0.7 + 0.1, target)
-
-
-def make_spectrogram(seconds: float) -> ClipSpectrogram:
-    return ClipSpectrogram(np.zeros((3, 5)), np.linspace(0, seconds, 6), np.array([50.0, 100.0, 200.0, 400.0]))
-
-
-def test_attention_is_drawn_over_the_length_of_the_clip() -> None:
-    figure = draw_attention([make_pair()], [(make_spectrogram(10.0), make_spectrogram(2.0))], CATEGORIES)
-    above, other_above, below, other_below = figure.subfigs[1].axes
-    for axes, end in ((above, 10.0), (below, 10.0), (other_above, 2.0), (other_below, 2.0)):
-        assert axes.get_xlim() == (0, end)
-    steps: Any = below.patches
-    assert len(steps) == len(other_below.patches) == 2  # what either clip has
-    np.testing.assert_allclose(steps[0].get_data().edges, [0, 2.5, 5, 7.5, 10])
-    np.testing.assert_allclose(steps[0].get_data().values, [0, 0, 0, 4])  # four times its share
-    assert [step.get_linestyle() for step in steps] == ["-", "--"]  # the query lacks the third category
-    assert [step.get_linestyle() for step in other_below.patches] == ["-", "-"]
-    assert below.get_ylim() == other_below.get_ylim()
-    (legend,) = figure.subfigs[0].legends
-    named = ["music", "human-voice", "the clip has it", "only the other has it"]
-    assert [text.get_text() for text in legend.get_texts()] == named
-    assert above.get_title() == "query: query.wav\nmusic"
-    assert other_above.get_title() == f"{NEAREST}: item.wav\nmusic, human-voice"
-
-
-@pytest.mark.parametrize("num_pairs", [1, 2, 3])
-def test_true_matrices_are_beside_predicted_ones(num_pairs: int) -> None:
-    figure = draw_presence_matrices([make_pair()] * num_pairs, CATEGORIES)
-    drawn = [place for place in figure.subfigs if place.axes]
-    assert len(drawn) == num_pairs
-    left, right = drawn[0].axes[:2]
-    assert left.get_title() == "true, level 3 of 4"
-    assert right.get_title() == "predicted, level 2.9 of 4"
-    assert [text.get_text() for text in left.get_yticklabels()] == list(CATEGORIES)
-    assert [text.get_text() for text in right.get_xticklabels()] == ["both", "neither", "one"]
-    shown = np.asarray(right.images[0].get_array())
-    assert shown.shape == (4, 3)
-    assert right.texts[0].get_text() == f"{shown[0, 0]:.2f}"
-
-
-def test_curves_have_a_panel_for_each_subset_and_threshold() -> None:
-    rows = [
-        LevelRow("made up", method, subset, s, k, 0.5, 0.4, 0.6, 7)
-        for subset in ("all", "multi")
-        for method in ("one", "two")
-        for s in (8, 7)
-        for k in CUTOFFS
-    ]
-    figure = draw_level_curves(rows)
-    assert [axes.get_title() for axes in figure.axes] == [
-        f"s = {s}; 7 {queries}" for s in (8, 7) for queries in ("queries", "queries of several labels")
-    ]
-    for axes in figure.axes:
-        assert [line.get_label() for line in axes.lines] == ["one", "two"]
-        np.testing.assert_array_equal(axes.lines[0].get_xdata(), CUTOFFS)
-        np.testing.assert_array_equal(axes.lines[0].get_ydata(), [50.0] * 3)
-
-
-def test_levels_are_drawn_for_each_true_level() -> None:
-    true = torch.tensor([2, 2, 2, 4, 4])
-    figure = draw_levels(torch.tensor([1.0, 2.0, 3.0, 3.5, 4.0]), true, 4)
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["2\n3", "4\n2"]
-    medians = [np.asarray(line.get_ydata()) for line in figure.axes[0].lines if line.get_color() == "tab:red"]
-    assert [float(each.mean()) for each in medians] == [2.0, 3.75]
-
-
-def test_another_model_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"needs a lightning_modules\.Siamese; got"):
-        PresenceReport().setup(pl.Trainer(accelerator="cpu", logger=False), pl.LightningModule(), "test")
-
-
 def test_a_test_that_left_nothing_is_an_error(tmp_path: Path) -> None:
-    trainer = pl.Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    trainer = quiet_trainer(default_root_dir=tmp_path)
     trainer.datamodule = Clips(tmp_path)  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="left no presence_outputs"):
         PresenceReport().on_test_end(trainer, make_siamese())

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from callbacks import ExactResume, Preemption
 from callbacks.stopping.stop_signals import Preempted
 from datamodules.batches.resumable_loader import ResumableLoader, ShuffledSampler
+from tests.trainers import quiet_trainer
 
 NUM_ITEMS, BATCH_SIZE = 22, 4
 
@@ -68,11 +69,7 @@ def fit(root: Path, seed: int, stop_before: int = -1, resume: Path | None = None
     torch.manual_seed(seed)
     model, keeper = Dropping(), KeepMeans(stop_before)
     loader = ResumableLoader(Numbers(), ShuffledSampler(NUM_ITEMS, 1, 0, seed=0), BATCH_SIZE, 0, drop_last=False)
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=3, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=root, callbacks=[keeper],
-        plugins=[LightningEnvironment()],
-    )  # fmt: skip
+    trainer = quiet_trainer(keeper, devices=1, max_epochs=3, default_root_dir=root, plugins=[LightningEnvironment()])
     trainer.callbacks += [ExactResume(), Preemption(minutes=None)]  # type: ignore[attr-defined]
     trainer.fit(model, loader, ckpt_path=resume, weights_only=True)
     return model, keeper.means

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import Preemption
 from callbacks.stopping.stop_signals import STOP_SIGNALS, Preempted, note_requeue_signal, noted_signals
+from tests.trainers import quiet_trainer
 
 NUM_BATCHES = 6
 SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_NTASKS")
@@ -53,18 +54,14 @@ class Send(pl.Callback):
     def __init__(self, at: int, *signals: signal.Signals, stage: str = "train") -> None:
         self.at, self.signals, self.stage = at, signals, stage
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, i: int) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
         self._send("train", trainer.fit_loop.total_batch_idx)
 
-    def on_validation_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._send("validate", batch_idx)
+    def on_validation_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
+        self._send("validate", rest[2])
 
-    def on_test_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._send("test", batch_idx)
+    def on_test_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
+        self._send("test", rest[2])
 
     def _send(self, stage: str, index: int) -> None:
         if stage == self.stage and index == self.at:
@@ -100,12 +97,8 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_trainer(root: Path, send: Send, preemption: Preemption, **options: object) -> pl.Trainer:
-    settings = {"max_epochs": 2, "num_sanity_val_steps": 0} | options
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=root, callbacks=[send],
-        plugins=[LightningEnvironment()], **settings,  # type: ignore[arg-type]
-    )  # fmt: skip
+    settings = {"max_epochs": 2, "num_sanity_val_steps": 0, "devices": 1, "plugins": [LightningEnvironment()]}
+    trainer = quiet_trainer(send, default_root_dir=root, **settings | options)
     trainer.callbacks.append(preemption)  # type: ignore[attr-defined]  # last, as the command does
     return trainer
 
@@ -209,6 +202,7 @@ def test_a_trial_run_saves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("array", "name"), [({}, "41"), ({"JOB": "40", "TASK": "7"}, "40_7")])
 def test_a_job_is_requeued(
     array: dict[str, str], name: str, scontrol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -244,6 +238,7 @@ def test_a_job_is_not_requeued(
     assert "It goes on with" in caplog.text
 
 
+@pytest.mark.processes
 def test_a_requeue_that_fails_is_told(
     scontrol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -257,6 +252,7 @@ def test_a_requeue_that_fails_is_told(
     assert "expected the command scontrol, found none" in caplog.text
 
 
+@pytest.mark.processes
 def test_a_signal_before_training_is_not_lost(scontrol: Path, tmp_path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     # as during imports; of this thread alone, since others of the tests' don't block it
@@ -269,6 +265,7 @@ def test_a_signal_before_training_is_not_lost(scontrol: Path, tmp_path: Path) ->
     assert scontrol.read_text() == "requeue 41\n"
 
 
+@pytest.mark.processes
 def test_a_test_stops_at_once_or_is_requeued(scontrol: Path, tmp_path: Path) -> None:
     model = Line()
     with pytest.raises(Preempted, match="143"):

@@ -43,7 +43,7 @@ def test_processes_take_turns() -> None:
     assert sorted(_flat(numbers)) == list(range(25, 49))
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.processes)])
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_interrupted_epoch_goes_on(num_workers: int, num_processes: int) -> None:
     whole = _epoch(_loader(20 * num_processes, num_processes, num_processes - 1), 2)

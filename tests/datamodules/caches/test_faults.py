@@ -85,6 +85,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(tmp_path: Path, paths: lis
     assert names(tmp_path / "cache") == names(tmp_path / "whole")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["embeddings", "samples"])
 def test_a_disk_that_is_really_full_does_not_end_the_process(tmp_path: Path, paths: list[Path], kind: str) -> None:
     """Memory that is mapped to a full disk ends it by SIGBUS as soon as it is written to."""

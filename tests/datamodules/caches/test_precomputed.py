@@ -1,6 +1,7 @@
 """A user's own array serves any corpus in place of a front end, and a wrong array or table is told what is wrong."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from callbacks.exports.code_export import export_codes
 from datamodules import AudioFolder, EmbeddingDataModule, Esc50, FsdKaggle2018, PrecomputedEmbeddings, RenderedEvents
 from datamodules.errors import DatasetLayoutError, DatasetMissing, SplitError
 from retrieval.codes import ProductQuantizer
+from tests.datamodules.makers import set_up
 from tests.replicas.audio_folder import make_audio_folder
 from tests.replicas.esc50 import make_esc50
 from tests.replicas.fsd_kaggle2018 import make_fsd_kaggle2018
@@ -57,13 +59,16 @@ def _corpus(
     return data
 
 
+def _names(corpora: Path, kind: str, cache: Path) -> list[str]:
+    corpus = _corpus(corpora, kind, PrecomputedEmbeddings("", ""), cache)
+    corpus.find_corpus()
+    return [item.name for item in corpus.items]
+
+
 @pytest.mark.parametrize("kind", ["esc50", "fsd", "folder", "rendered"])
 @pytest.mark.parametrize("column", ["name", "filename"])
 def test_every_corpus_takes_rows_by_name(corpora: Path, tmp_path: Path, kind: str, column: str) -> None:
-    unread = PrecomputedEmbeddings("X.npy", "X.csv")
-    corpus = _corpus(corpora, kind, unread, tmp_path)
-    corpus.find_corpus()
-    names = [item.name for item in corpus.items]
+    names = _names(corpora, kind, tmp_path)
     array = _random(len(names) + 3)
     order = np.random.default_rng(1).permutation(len(array))
     labels = [*names, "some/other.wav", "another", "ü.wav"]
@@ -141,15 +146,12 @@ def test_missing_rows_are_counted_or_skipped(tmp_path: Path, caplog: pytest.LogC
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_values_that_are_not_finite_are_told_by_their_row(tmp_path: Path, value: float, is_whole: bool) -> None:
-    array = _random(4)
+    array, clips = _random(4), ["a.wav", "b.wav", "c.wav", "d.wav"]
     array[2, 1] = value
-    frontend = _write(tmp_path, array, ["a.wav", "b.wav", "c.wav", "d.wav"])
-    clips = ["a.wav", "b.wav", "c.wav", "d.wav"][0 if is_whole else 1 :]
-    with pytest.raises(
-        DatasetLayoutError, match=r"X\.npy, row 2: expected finite values for c\.wav, found NaN"
-    ) as caught:
+    frontend = _write(tmp_path, array, clips)
+    clips = clips[0 if is_whole else 1 :]
+    with pytest.raises(DatasetLayoutError, match=r"X\.npy, row 2: .* finite values for c\.wav, found NaN.*Compute"):
         frontend.select(clips)
-    assert "Compute them again" in str(caught.value)
     cache = frontend.select(clips, "skip")
     assert list(cache.skipped) == [clips.index("c.wav")]
     assert np.isfinite(cache.mean).all()
@@ -164,23 +166,18 @@ def test_a_broken_row_that_no_clip_needs_is_no_matter(tmp_path: Path) -> None:
 
 
 def test_skipped_clips_have_no_role(corpora: Path, tmp_path: Path) -> None:
-    names = [item.name for item in _corpus(corpora, "esc50", PrecomputedEmbeddings("", ""), tmp_path).items]
+    names = _names(corpora, "esc50", tmp_path)
     array = _random(len(names) - 1)
     array[4] = np.nan
-    data = _corpus(corpora, "esc50", _write(tmp_path, array, names[1:]), tmp_path, on_bad_audio="skip")
-    data.prepare_data()
-    data.setup()
+    data = set_up(_corpus(corpora, "esc50", _write(tmp_path, array, names[1:]), tmp_path, on_bad_audio="skip"))
     assert sorted([*data.roles.query, *data.roles.database]) == sorted(set(range(len(names))) - {0, 5})
     assert all(batch["feature"].isfinite().all() for batch in data.predict_dataloader())
 
 
 def test_an_embedding_is_one_frame_and_no_more(corpora: Path, tmp_path: Path) -> None:
-    names = [item.name for item in _corpus(corpora, "esc50", PrecomputedEmbeddings("", ""), tmp_path).items]
-    array = _random(len(names))
-    frontend = _write(tmp_path, array, names)
-    data = _corpus(corpora, "esc50", frontend, tmp_path, frames_per_clip=1)
-    data.prepare_data()
-    data.setup()
+    names = _names(corpora, "esc50", tmp_path)
+    frontend = _write(tmp_path, array := _random(len(names)), names)
+    data = set_up(_corpus(corpora, "esc50", frontend, tmp_path, frames_per_clip=1))
     for batch in data.predict_dataloader():
         np.testing.assert_array_equal(batch["feature"].numpy(), array[batch["item_index"].numpy(), None])
     with pytest.raises(SplitError, match=r"must be 1 or left out with embeddings computed beforehand.* got 2"):
@@ -214,13 +211,12 @@ def test_wrong_shape_or_kind_is_told(tmp_path: Path, array: np.ndarray, found: s
 
 def test_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
     frontend = _write(tmp_path, _random(1), ["a"])
-    for content in (b"", b"<html>", b"\x93NUMPY\x01\x00"):
+    pickled = io.BytesIO()  # could run code
+    np.save(pickled, np.array([{"a": 1}], dtype=object))
+    for content in (b"", b"<html>", b"\x93NUMPY\x01\x00", pickled.getvalue()):
         (tmp_path / "X.npy").write_bytes(content)
         with pytest.raises(DatasetLayoutError, match=r"expected a \.npy file of numbers.*numpy\.save"):
             frontend.prepare()
-    np.save(tmp_path / "X.npy", np.array([{"a": 1}], dtype=object))  # pickled, so it could run code
-    with pytest.raises(DatasetLayoutError, match=r"expected a \.npy file of numbers"):
-        frontend.prepare()
     with (tmp_path / "X.npy").open("wb") as file:
         np.savez(file, _random(1))
     with pytest.raises(DatasetLayoutError, match="found an archive of arrays"):
@@ -234,30 +230,20 @@ def test_as_many_rows_as_lines(tmp_path: Path, rows: int) -> None:
         frontend.prepare()
 
 
-def test_duplicated_name_is_told(tmp_path: Path) -> None:
-    frontend = _write(tmp_path, _random(3), ["a.wav", "b.wav", "a.wav"])
-    with pytest.raises(DatasetLayoutError, match=r"expected every name once, found 'a\.wav' 2 times\. Keep one"):
-        frontend.prepare()
-
-
-def test_table_without_names_is_told(tmp_path: Path) -> None:
-    frontend = _write(tmp_path, _random(1), ["a.wav"], column="clip")
-    with pytest.raises(DatasetLayoutError, match="expected a column name or filename, found number, clip"):
-        frontend.prepare()
-
-
-@pytest.mark.parametrize(("line", "found"), [("1", 1), ("1,a.wav,more", 3)])
-def test_line_with_too_few_or_many_fields_is_told(tmp_path: Path, line: str, found: int) -> None:
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"name\na.wav\na.wav\n", r"expected every name once, found 'a\.wav' 2 times\. Keep one"),
+        (b"number,clip\n0,a.wav\n1,b.wav\n", "expected a column name or filename, found number, clip"),
+        (b"number,name\n0,b.wav\n1\n", "line 3: expected 2 fields, found 1"),
+        (b"number,name\n0,b.wav\n1,a.wav,more\n", "line 3: expected 2 fields, found 3"),
+        (b"name\n\xff\xfe\n", "expected a CSV file in UTF-8"),
+    ],
+)
+def test_a_wrong_table_is_told(tmp_path: Path, table: bytes, message: str) -> None:
     frontend = _write(tmp_path, _random(2), ["a.wav", "b.wav"])
-    (tmp_path / "X.csv").write_text(f"number,name\n0,b.wav\n{line}\n")
-    with pytest.raises(DatasetLayoutError, match=f"line 3: expected 2 fields, found {found}"):
-        frontend.prepare()
-
-
-def test_table_that_is_no_text_is_told(tmp_path: Path) -> None:
-    frontend = _write(tmp_path, _random(1), ["a.wav"])
-    (tmp_path / "X.csv").write_bytes(b"name\n\xff\xfe\n")
-    with pytest.raises(DatasetLayoutError, match="expected a CSV file in UTF-8"):
+    (tmp_path / "X.csv").write_bytes(table)
+    with pytest.raises(DatasetLayoutError, match=message):
         frontend.prepare()
 
 
@@ -277,9 +263,7 @@ def test_exported_embeddings_come_back(corpora: Path, tmp_path: Path) -> None:
         tmp_path / "codes", quantizer, embeddings, indices, torch.tensor([item.label for item in corpus.items]), corpus
     )
     frontend = PrecomputedEmbeddings(str(tmp_path / "codes" / "embeddings.npy"), str(tmp_path / "codes" / "items.csv"))
-    data = _corpus(corpora, "fsd", frontend, tmp_path)
-    data.prepare_data()
-    data.setup()
+    data = set_up(_corpus(corpora, "fsd", frontend, tmp_path))
     for batch in data.predict_dataloader():
         assert torch.equal(batch["feature"], embeddings[batch["item_index"]])
 
@@ -288,7 +272,7 @@ QUIET = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--tra
 
 
 def test_the_command_trains_on_an_array(corpora: Path, in_tmp: Path) -> None:
-    names = [item.name for item in _corpus(corpora, "fsd", PrecomputedEmbeddings("", ""), in_tmp).items]
+    names = _names(corpora, "fsd", in_tmp)
     _write(in_tmp, _random(len(names)), names)
     shared = [
         "--config=dqn.yaml", "--config=data/fsd_kaggle2018.yaml", *QUIET, f"--data.root={corpora / 'fsd'}",

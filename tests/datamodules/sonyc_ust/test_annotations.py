@@ -8,6 +8,7 @@ import pytest
 
 from datamodules.errors import DatasetLayoutError, DatasetMissing
 from datamodules.sonyc_ust.annotations import Aggregation, Annotations, Level, read_annotations
+from tests.datamodules.makers import edit_field
 from tests.replicas.sonyc_ust import COARSE, FINE, Vote, write_table
 
 # Votes on engine, machinery-impact and music; -1 is nothing said.
@@ -24,15 +25,6 @@ def _present(annotations: Annotations, clip: int = 0) -> set[str]:
 
 def _soft(annotations: Annotations, name: str, clip: int = 0) -> float:
     return float(annotations.soft_labels[clip, annotations.category_names.index(name)])
-
-
-def _edit(path: Path, line: int, column: str, value: str) -> None:
-    """Change one field; lines count from 1, the header."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    rows[line - 1][rows[0].index(column)] = value
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
 
 
 VOLUNTEERS = [Vote(1, {ENGINE: 1, IMPACT: 1}), Vote(2, {ENGINE: 1}), Vote(3, {MUSIC: -1})]
@@ -173,57 +165,36 @@ def table(tmp_path: Path) -> Path:
     return write_table(tmp_path / "annotations.csv", {"a": VOLUNTEERS, "b": VOLUNTEERS})
 
 
-@pytest.mark.parametrize("column", ["split", "sensor_id", "audio_filename", "annotator_id"])
-def test_missing_column_is_named(table: Path, column: str) -> None:
-    _edit(table, 1, column, "renamed")
-    with pytest.raises(DatasetLayoutError, match=rf"{column} not found among .*Fetch annotations\.csv of Zenodo"):
-        read_annotations(table)
-
-
-@pytest.mark.parametrize(
-    ("level", "column", "expected"),
-    [
-        ("coarse", "6_music_presence", r"expected 8 columns <c>_<name>_presence .*found 7: 1_engine_presence.*Fetch"),
-        ("fine", "5-3_siren_presence", r"expected 23 columns <c>-<f>_<name>_presence .*found 22: 1-1_small.*Fetch"),
+MUSIC_COLUMN = "6_music_presence"
+NOT_WHOLE = "line 3: expected a file name, a split of train, validate, test .*found .*"
+DAMAGE: list[tuple[int, str, str, str, Level]] = [
+    *[
+        (1, column, "renamed", rf"{column} not found among .*Fetch annotations\.csv of Zenodo", "coarse")
+        for column in ("split", "sensor_id", "audio_filename", "annotator_id")
     ],
-)
-def test_missing_categories_are_counted(table: Path, level: Level, column: str, expected: str) -> None:
-    _edit(table, 1, column, "renamed")
-    with pytest.raises(DatasetLayoutError, match=expected):
+    (1, MUSIC_COLUMN, "renamed", r"expected 8 columns <c>_<name>_presence .*found 7: 1_engine_pr.*Fetch", "coarse"),
+    (1, "5-3_siren_presence", "renamed", r"expected 23 columns <c>-<f>_<name>_p.*found 22: 1-1_small.*Fetch", "fine"),
+    *[
+        (4, MUSIC_COLUMN, vote, f"line 4: expected 1, 0 or -1 in {MUSIC_COLUMN}, found {vote!r}", "coarse")
+        for vote in ("2", "", "yes", "1.0")
+    ],
+    (3, "split", "Train", f"{NOT_WHOLE}'Train'", "coarse"),
+    (3, "audio_filename", "", f"{NOT_WHOLE}''", "coarse"),
+    (3, "annotator_id", "x", f"{NOT_WHOLE}'x'", "coarse"),
+    (3, "annotator_id", "", f"{NOT_WHOLE}''", "coarse"),
+    (6, "split", "test", r"line 6: expected split 'train' of b\.wav as in line 5, found 'test'", "coarse"),
+    (6, "sensor_id", "8", r"line 6: expected sensor_id '7' of b\.wav as in line 5, found '8'", "coarse"),
+    (7, "annotator_id", "1", r"line 7: expected one line of annotator 1 on b\.wav, found another", "coarse"),
+]
+
+
+@pytest.mark.parametrize(("line", "column", "value", "message", "level"), DAMAGE)
+def test_a_damaged_table_is_told_by_line_and_column(
+    table: Path, line: int, column: str, value: str, message: str, level: Level
+) -> None:
+    edit_field(table, line, column, value)
+    with pytest.raises(DatasetLayoutError, match=message):
         read_annotations(table, level)
-
-
-@pytest.mark.parametrize("value", ["2", "", "yes", "1.0"])
-def test_odd_vote_is_told_by_its_line_and_column(table: Path, value: str) -> None:
-    _edit(table, 4, "6_music_presence", value)
-    with pytest.raises(DatasetLayoutError, match=f"line 4: expected 1, 0 or -1 in 6_music_presence, found {value!r}"):
-        read_annotations(table)
-
-
-@pytest.mark.parametrize(
-    ("column", "value"), [("split", "Train"), ("audio_filename", ""), ("annotator_id", "x"), ("annotator_id", "")]
-)
-def test_line_that_is_not_whole_is_told(table: Path, column: str, value: str) -> None:
-    _edit(table, 3, column, value)
-    with pytest.raises(
-        DatasetLayoutError, match=rf"line 3: expected a file name, a split of train, validate, test .*found .*{value!r}"
-    ):
-        read_annotations(table)
-
-
-@pytest.mark.parametrize(("column", "before", "value"), [("split", "train", "test"), ("sensor_id", "7", "8")])
-def test_clip_of_two_splits_or_sensors_is_refused(table: Path, column: str, before: str, value: str) -> None:
-    _edit(table, 6, column, value)
-    with pytest.raises(
-        DatasetLayoutError, match=rf"line 6: expected {column} '{before}' of b\.wav as in line 5, found '{value}'"
-    ):
-        read_annotations(table)
-
-
-def test_line_of_one_annotator_twice_is_refused(table: Path) -> None:
-    _edit(table, 7, "annotator_id", "1")
-    with pytest.raises(DatasetLayoutError, match=r"line 7: expected one line of annotator 1 on b\.wav, found another"):
-        read_annotations(table)
 
 
 def test_missing_table_says_what_to_fetch(tmp_path: Path) -> None:

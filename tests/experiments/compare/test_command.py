@@ -79,17 +79,8 @@ def test_the_page_has_everything_inside(output: Path) -> None:
 
 
 def test_the_terminal_shows_the_table(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        str(runs / "b8-*"),
-        "--metrics",
-        "test/mAP",
-        "val/mAP",
-        "--sort",
-        "test/mAP",
-        "--output",
-        str(tmp_path),
-    ]
-    assert compare.main(arguments) == 0
+    arguments = ["--metrics", "test/mAP", "val/mAP", "--sort", "test/mAP", "--output", str(tmp_path)]
+    assert compare.main([str(runs / "b8-*"), *arguments]) == 0
     printed = capsys.readouterr().out
     assert printed.index("0.1") < printed.index("Report with plots")
     assert "± 0.002" in printed

@@ -41,6 +41,7 @@ def read(*names: Path | str) -> tuple[list[RunRecord], list[LeftOut]]:
     return read_runs(find_runs([str(name) for name in names]))
 
 
+@pytest.mark.processes
 def test_wandb_files_are_read_offline(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")  # nobody is asked
     records, left_out = read(offline)
@@ -61,6 +62,7 @@ def test_wandb_files_are_read_offline(offline: Path, monkeypatch: pytest.MonkeyP
     assert by_seed["1"].query_scores == {}
 
 
+@pytest.mark.processes
 def test_a_file_that_was_cut_off_is_left_out_with_its_reason(offline: Path, tmp_path: Path) -> None:
     (whole,) = offline.glob("wandb/offline-run-*/*.wandb")
     kept = whole.read_bytes()
@@ -147,6 +149,7 @@ def test_a_run_is_found_once_however_it_is_named(tmp_path: Path, monkeypatch: py
     assert len(find_runs(["a/c"])) == 1
 
 
+@pytest.mark.processes
 def test_a_table_that_was_logged_is_no_run(tmp_path: Path) -> None:
     with wandb.init(project="earmark", dir=tmp_path, mode="offline", tags=["reproduce", "table2"],
                     settings=wandb.Settings(silent=True)) as run:  # fmt: skip

@@ -66,6 +66,7 @@ def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
     assert (found["ntasks-per-node"], found["cpus-per-task"], found["time"]) == ("1", "4", "4:00:00")
 
 
+@pytest.mark.processes
 def test_a_shell_runs_the_command_letter_by_letter(
     programs: StubPrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_shell_runs_the_command_letter_by_letter(
     assert seen["PWD"] == str(folder)
 
 
+@pytest.mark.processes
 def test_a_setup_that_fails_ends_the_job(programs: StubPrograms, monkeypatch: pytest.MonkeyPatch) -> None:
     programs.add("srun", "")
     text = JobScript(JobOptions(setup=("false",)), ["true"], Path("log"), "x").text
@@ -113,6 +115,7 @@ def test_a_job_needs_time_to_save() -> None:
     JobScript(JobOptions(time_limit="2"), ["true"], Path("log"), "x")
 
 
+@pytest.mark.processes
 def test_a_job_inside_a_job_is_its_own(programs: StubPrograms, monkeypatch: pytest.MonkeyPatch) -> None:
     programs.add("sbatch", "echo '17;cluster'")
     for name in ("SLURM_NTASKS", "SLURM_CONF", "SRUN_CPUS_PER_TASK", "MASTER_PORT", "EARMARK_ESC50_ROOT"):
@@ -124,6 +127,7 @@ def test_a_job_inside_a_job_is_its_own(programs: StubPrograms, monkeypatch: pyte
     assert not {"SLURM_NTASKS", "SRUN_CPUS_PER_TASK", "MASTER_PORT"} & set(seen)
 
 
+@pytest.mark.processes
 def test_a_refusal_is_passed_on(programs: StubPrograms) -> None:
     programs.add("sbatch", "echo 'sbatch: error: invalid partition specified: gpu' >&2; exit 1")
     with pytest.raises(SlurmError, match=r"job\.sbatch; it said: .*invalid partition.* `sinfo`"):
@@ -136,6 +140,7 @@ def test_no_sbatch_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         check_sbatch()
 
 
+@pytest.mark.processes
 def test_the_queue_is_read(programs: StubPrograms) -> None:
     programs.add("squeue", "printf '3|PENDING|Resources\\n4|PENDING|Resources\\n0|RUNNING|None\\n1|COMPLETING|None\\n'")
     elements = elements_in_queue("17")
@@ -144,11 +149,13 @@ def test_the_queue_is_read(programs: StubPrograms) -> None:
     assert describe_queue(elements.values()) == "2 running, 2 waiting (Resources)"
 
 
+@pytest.mark.processes
 def test_a_forgotten_job_has_ended(programs: StubPrograms) -> None:
     programs.add("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert elements_in_queue("17") == {}
 
 
+@pytest.mark.processes
 def test_a_silent_cluster_has_not_ended(programs: StubPrograms) -> None:
     programs.add("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(SlurmError, match=r"job 17; it said: .*Unable to contact"):

@@ -103,40 +103,31 @@ def test_a_misspelt_option_is_refused_at_once(in_tmp: Path, capsys: pytest.Captu
     assert "found --model.nun_bits. Did you mean --model.num_bits?" in capsys.readouterr().err
 
 
+FIT = ["fit", "--config=demo.yaml"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trainer.devices", "4"], "Expected --gpus or --tasks to say where to run; got --trainer.devices 4"),
-        (["--trainer.num_nodes=2"], "Expected --nodes to say where to run"),
-        (["--trainer.accelerator=cpu"], "Expected --gpus 0 with --trainer.accelerator cpu"),
-        (["--gpus=0", "--trainer.accelerator=gpu"], "got --gpus 0 and gpu"),
-        (["--gpus=2", "--tasks=3"], "a process for each GPU"),
-        (["--time=1:00"], "above the 120 s"),
-        (["--model.num_bits=many"], "Expected a command line of train.py; it says:"),
-        (["--config=dnq.yaml"], "No config 'dnq.yaml'"),
+        ([*FIT, "--trainer.devices", "4"], "Expected --gpus or --tasks to say where to run; got --trainer.devices 4"),
+        ([*FIT, "--trainer.num_nodes=2"], "Expected --nodes to say where to run"),
+        ([*FIT, "--trainer.accelerator=cpu"], "Expected --gpus 0 with --trainer.accelerator cpu"),
+        ([*FIT, "--gpus=0", "--trainer.accelerator=gpu"], "got --gpus 0 and gpu"),
+        ([*FIT, "--gpus=2", "--tasks=3"], "a process for each GPU"),
+        ([*FIT, "--time=1:00"], "above the 120 s"),
+        ([*FIT, "--model.num_bits=many"], "Expected a command line of train.py; it says:"),
+        ([*FIT, "--config=dnq.yaml"], "No config 'dnq.yaml'"),
+        (["reproduce", "table2", "--nodes=2"], "Expected one node for reproduce"),
+        (["reproduce", "table2", "--gpus=0", "--tasks=2"], "Expected one node for reproduce"),
+        (["reproduce"], "Expected what to reproduce"),
     ],
 )
 def test_contradictions_and_slips_are_refused(
     arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert submit.main(["fit", "--config=demo.yaml", *arguments, "--dry-run"]) == 1
+    assert submit.main([*arguments, "--dry-run"]) == 1
     assert message in capsys.readouterr().err
     assert not list(in_tmp.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["table2", "--nodes=2"], "Expected one node for reproduce"),
-        (["table2", "--gpus=0", "--tasks=2"], "Expected one node for reproduce"),
-        ([], "Expected what to reproduce"),
-    ],
-)
-def test_reproduce_takes_one_node(
-    arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert submit.main(["reproduce", *arguments, "--dry-run"]) == 1
-    assert message in capsys.readouterr().err
 
 
 def test_reproduces_own_slips_are_refused(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,17 +6,10 @@ from torch import Tensor
 
 from lightning_modules.frontends import Distortion
 from lightning_modules.frontends.distortion import add_noise, reverberate
+from tests.draws import draw, seeded
 
 RATE, SEGMENT, CONTEXT, OFFSET = 1000, 200, 150, 20
 ROWS = 6
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def make(noise: float = 1.0, reverb: float = 1.0, offset: float = 1.0) -> Distortion:

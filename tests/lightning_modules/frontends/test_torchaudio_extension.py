@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # A loader that fails as the compiled extension does beside a CPU-only torch.
 BROKEN = """
 import sys
@@ -29,6 +31,7 @@ torchaudio.functional.forced_align(torch.zeros(1, 4, 3), torch.ones(1, 1))
 """
 
 
+@pytest.mark.processes
 def test_a_broken_extension_is_left_out() -> None:
     result = subprocess.run([sys.executable, "-c", BROKEN + USE], capture_output=True, text=True, timeout=120)
     assert result.stdout.strip() == "False"

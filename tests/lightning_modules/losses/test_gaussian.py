@@ -9,13 +9,10 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from lightning_modules.losses import gaussian_log_density, kl_from_standard_normal
+from tests.draws import draw_double as draw
 
 # the code computes in single precision, the oracles in double
 RTOL, ATOL = 1e-5, 1e-5
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def slopes(function: Callable[[Tensor], Tensor], point: Tensor, step: float = 1e-2) -> Tensor:
@@ -87,28 +84,21 @@ def test_divergence_is_never_negative(scale: float) -> None:
     assert float(kl_from_standard_normal(torch.zeros(2001, 1), log_variance).min()) >= 0
 
 
-@pytest.mark.parametrize("argument", range(3), ids=["value", "mean", "log_variance"])
-def test_gradient_of_the_log_density_is_its_slope(argument: int) -> None:
-    arguments = [draw(2, 3), draw(2, 3, seed=1), draw(2, 3, seed=2)]
+@pytest.mark.parametrize(
+    ("function", "num_arguments", "argument"),
+    [
+        *[(gaussian_log_density, 3, argument) for argument in range(3)],
+        *[(kl_from_standard_normal, 2, argument) for argument in range(2)],
+    ],
+)
+def test_gradients_are_slopes(function: Callable[..., Tensor], num_arguments: int, argument: int) -> None:
+    arguments = [draw(2, 3, seed=seed) for seed in range(num_arguments)]
 
-    def density(varied: Tensor) -> Tensor:
-        given = [varied if position == argument else value for position, value in enumerate(arguments)]
-        return gaussian_log_density(given[0], given[1], given[2]).sum()
-
-    point = arguments[argument]
-    torch.testing.assert_close(gradient(density, point), slopes(density, point), rtol=2e-3, atol=2e-3)
-
-
-@pytest.mark.parametrize("argument", range(2), ids=["mean", "log_variance"])
-def test_gradient_of_the_divergence_is_its_slope(argument: int) -> None:
-    arguments = [draw(2, 3), draw(2, 3, seed=1)]
-
-    def divergence(varied: Tensor) -> Tensor:
-        mean, log_variance = varied if argument == 0 else arguments[0], varied if argument == 1 else arguments[1]
-        return kl_from_standard_normal(mean, log_variance).sum()
+    def summed(varied: Tensor) -> Tensor:
+        return function(*arguments[:argument], varied, *arguments[argument + 1 :]).sum()
 
     point = arguments[argument]
-    torch.testing.assert_close(gradient(divergence, point), slopes(divergence, point), rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(gradient(summed, point), slopes(summed, point), rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

@@ -15,12 +15,10 @@ from lightning_modules.losses import (
     TripletLoss,
     quantization_loss,
 )
+from tests.draws import draw_double as draw
+from tests.gradients import gradient_of
 
 DIM, NUM_CLASSES = 5, 4
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def built(loss: SimilarityLoss) -> SimilarityLoss:
@@ -107,17 +105,11 @@ def test_losses_agree_with_loops(labels: Tensor, seed: int) -> None:
 
 
 @every_loss
-def test_order_of_the_batch_is_irrelevant(make: MakeLoss) -> None:
+def test_order_of_the_batch_and_length_of_an_embedding_are_irrelevant(make: MakeLoss) -> None:
     loss, embeddings, labels = built(make()), draw(7, DIM), BATCHES[0]
-    order = torch.tensor([3, 0, 6, 5, 1, 4, 2])
-    torch.testing.assert_close(loss(embeddings[order], labels[order]), loss(embeddings, labels), rtol=1e-12, atol=0)
-
-
-@every_loss
-def test_length_of_an_embedding_is_irrelevant(make: MakeLoss) -> None:
-    loss, embeddings, labels = built(make()), draw(7, DIM), BATCHES[0]
-    longer = embeddings * torch.arange(1, 8)[:, None]
-    torch.testing.assert_close(loss(longer, labels), loss(embeddings, labels), rtol=1e-12, atol=0)
+    order, longer = torch.tensor([3, 0, 6, 5, 1, 4, 2]), embeddings * torch.arange(1, 8)[:, None]
+    for same in (loss(embeddings[order], labels[order]), loss(longer, labels)):
+        torch.testing.assert_close(same, loss(embeddings, labels), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("make", [MAKERS[name] for name in MAKERS if name != "proxy"])
@@ -168,9 +160,7 @@ def test_gradients_are_finite_and_reach_every_embedding(make: MakeLoss, dtype: t
     value = loss(embeddings, labels)
     value.backward()
     assert value.dtype == dtype
-    assert embeddings.grad is not None
-    assert bool(torch.isfinite(embeddings.grad).all())
-    assert bool((embeddings.grad.abs().sum(dim=1) > 0).all())
+    assert bool((gradient_of(embeddings).abs().sum(dim=1) > 0).all())
     for name, parameter in loss.named_parameters():
         assert parameter.grad is not None, name
         assert bool((parameter.grad.abs().sum(dim=1) > 0).all()), name
@@ -184,27 +174,16 @@ def test_autograd_agrees_with_finite_differences(make: MakeLoss) -> None:
 
 
 @every_loss
-def test_a_batch_of_one_has_no_pair_and_no_bad_gradient(make: MakeLoss) -> None:
-    loss, embeddings = built(make()), draw(1, DIM).requires_grad_()
-    value = loss(embeddings, torch.tensor([2]))
+@pytest.mark.parametrize("labels", [torch.tensor([2]), BATCHES[0]], ids=["no pair", "with zeros"])
+def test_a_batch_of_one_and_an_embedding_of_zeros_do_no_harm(make: MakeLoss, labels: Tensor) -> None:
+    loss, embeddings = built(make()), draw(len(labels), DIM)
+    embeddings[2:3] = 0
+    value = loss(embeddings.requires_grad_(), labels)
     value.backward()
-    if not isinstance(loss, CosineProxyLoss):  # which needs no pair
+    if len(labels) == 1 and not isinstance(loss, CosineProxyLoss):  # which needs no pair
         assert value.item() == 0
     assert math.isfinite(value.item())
-    assert embeddings.grad is not None
-    assert bool(torch.isfinite(embeddings.grad).all())
-
-
-@every_loss
-def test_an_embedding_of_zeros_does_no_harm(make: MakeLoss) -> None:
-    loss, embeddings = built(make()), draw(7, DIM)
-    embeddings[2] = 0
-    embeddings.requires_grad_()
-    value = loss(embeddings, BATCHES[0])
-    value.backward()
-    assert math.isfinite(value.item())
-    assert embeddings.grad is not None
-    assert bool(torch.isfinite(embeddings.grad).all())
+    gradient_of(embeddings)
 
 
 def test_a_triplet_within_the_margin_is_violated() -> None:

@@ -2,20 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from lightning_modules.losses import GaussianMixturePrior, Prior, StandardNormalPrior, kl_from_standard_normal
+from tests.draws import draw, seeded
 
 NUM_SAMPLES = 200_000
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def mixture(latent_dim: int = 3, num_components: int = 4) -> GaussianMixturePrior:

@@ -17,10 +17,8 @@ from lightning_modules.losses import (
     probing_loss,
     variance_loss,
 )
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.draws import draw_double as draw
+from tests.gradients import gradient_of
 
 
 def softmax_loss(scores: list[float], own: int) -> float:
@@ -117,8 +115,7 @@ def test_gradients_reach_pairs_and_parameters(loss: ProjectionLoss) -> None:
     z, other = draw(16, 4).float().requires_grad_(), draw(16, 4, seed=1).float().requires_grad_()
     loss(z, other).backward()
     for tensor in (z, other, *loss.parameters()):
-        assert tensor.grad is not None
-        assert float(tensor.grad.abs().max()) > 0
+        assert float(gradient_of(tensor).abs().max()) > 0
 
 
 @pytest.mark.parametrize("options", [{"probing_weight": 0.0}, {"covariance_weight": -1.0}, {"slope": 0.0}])

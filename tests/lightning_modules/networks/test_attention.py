@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_modules.networks import AttentionOverTime
-from tests.lightning_modules.makers import NUM_CATEGORIES, NUM_FEATURES, draw, idle_parameters, make_clips, make_mask
+from tests.draws import draw
+from tests.lightning_modules.makers import NUM_CATEGORIES, NUM_FEATURES, idle_parameters, make_clips, make_mask
 
 NUM_FRAMES, TIME = [6, 1, 4], 6
 

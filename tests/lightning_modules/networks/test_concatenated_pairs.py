@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.networks import ConcatenatedPairs
-from tests.lightning_modules.makers import compare_halves, draw, make_clips, make_network
+from tests.draws import draw
+from tests.lightning_modules.makers import compare_halves, make_clips, make_network
 
 # four pairs: of equal and unequal length, of one frame
 NUM_FRAMES, TIME = [6, 4, 1, 6, 6, 5, 3, 1], 6

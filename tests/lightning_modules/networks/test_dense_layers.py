@@ -8,7 +8,8 @@ from torch import nn
 
 from lightning_modules.networks import GlobalBatchNorm
 from lightning_modules.networks.dense_layers import DenseLayers
-from tests.lightning_modules.makers import NUM_FEATURES, draw, idle_parameters, make_clips, unsettle
+from tests.draws import draw
+from tests.lightning_modules.makers import NUM_FEATURES, idle_parameters, make_clips, unsettle
 
 NUM_FRAMES, TIME = [6, 1, 4], 6
 

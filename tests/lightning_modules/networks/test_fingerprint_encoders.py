@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lightning_modules.networks import AttentionFingerprint, FingerprintTransformer, Nafp, PooledLogMel
 from lightning_modules.networks.attention_fingerprint import ChannelAttention
 from lightning_modules.networks.divide_and_encode import DivideAndEncode
+from tests.draws import draw
+from tests.gradients import gradient_of
 
 MakeEncoder = Callable[[int, int, int], nn.Module]
 _transformer = partial(FingerprintTransformer, token_dim=16, num_layers=2, num_heads=4, feedforward_dim=24,
@@ -24,10 +26,6 @@ ENCODERS: dict[str, MakeEncoder] = {
 }
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 BANDS, FRAMES, DIM = 64, 100, 16
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make(name: str, seed: int = 0) -> nn.Module:
@@ -54,8 +52,7 @@ def test_gradients_reach_every_parameter_and_every_patch(name: str) -> None:
     (encoder(spectrogram) * draw(4, DIM, seed=1)).sum().backward()
     idle = [key for key, value in encoder.named_parameters() if value.grad is None or not bool(value.grad.any())]
     assert idle == []
-    assert spectrogram.grad is not None
-    reached = spectrogram.grad.abs().unflatten(1, (8, 8)).unflatten(3, (10, 10)).amax(dim=(0, 2, 4))
+    reached = gradient_of(spectrogram).abs().unflatten(1, (8, 8)).unflatten(3, (10, 10)).amax(dim=(0, 2, 4))
     assert bool((reached > 0).all())
 
 

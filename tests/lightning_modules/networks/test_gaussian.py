@@ -8,12 +8,9 @@ from torch import Tensor
 
 from lightning_modules.networks import Gaussian, GaussianHead
 from lightning_modules.networks.gaussian import bound_log_variance
+from tests.draws import draw_double as draw
 
 SEED = 7
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def seeded(seed: int = SEED) -> torch.Generator:

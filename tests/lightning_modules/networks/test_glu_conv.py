@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from lightning_modules.networks import GlobalBatchNorm, GluConvDecoder, GluConvEncoder
 from lightning_modules.networks.glu_conv import GatedConvBlock, GatedTransposedBlock, encoded_sizes
+from tests.draws import draw
+from tests.gradients import assert_gradients_reach
 
 BATCH, LATENT = 2, 3
 # (bins, frames), strides: those of the thesis, of the configs, odd ones, ones that leave a single value
@@ -25,10 +27,6 @@ PICTURES = [
     ((3, 2), (2, 2, 2)),
 ]
 CHANNELS = (4, 6, 5, 7)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make_pair(
@@ -171,10 +169,7 @@ def test_gradients_reach_every_parameter(separable: bool) -> None:
     encoder, decoder = make_pair((12, 10), (1, 2, 2), separable)
     likelihood = decoder(encoder(draw(6, 10, 12)).sample(torch.Generator().manual_seed(0)))
     (draw(6, 10, 12, seed=1) * (likelihood.mean + likelihood.log_variance)).sum().backward()
-    for name, parameter in [*encoder.named_parameters(), *decoder.named_parameters()]:
-        assert parameter.grad is not None, name
-        assert bool(torch.isfinite(parameter.grad).all()), name
-        assert float(parameter.grad.abs().max()) > 0, name
+    assert_gradients_reach([*encoder.named_parameters(), *decoder.named_parameters()])
 
 
 def test_encoder_and_decoder_share_no_parameter() -> None:

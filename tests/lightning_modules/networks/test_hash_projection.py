@@ -1,13 +1,10 @@
 """The projection to R^K."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_modules.networks import HashProjection
-
-
-def draw(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+from tests.draws import draw
 
 
 def test_the_papers_sizes() -> None:

@@ -2,15 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from lightning_modules.networks import GluLstmEncoder
+from tests.draws import draw
+from tests.gradients import assert_gradients_reach, gradient_of
 
 NUM_BINS, NUM_FRAMES, LATENT = 13, 18, 3
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make(
@@ -50,18 +47,14 @@ def test_the_last_state_of_each_direction_is_used() -> None:
 def test_every_frame_reaches_the_mean(frame: int) -> None:
     window = draw(2, NUM_FRAMES, NUM_BINS).requires_grad_()
     make().eval()(window).mean.square().sum().backward()
-    assert window.grad is not None
-    assert float(window.grad[:, frame].abs().min()) > 0
+    assert float(gradient_of(window)[:, frame].abs().min()) > 0
 
 
 def test_gradients_reach_every_parameter() -> None:
     encoder = make()
     posterior = encoder(draw(6, NUM_FRAMES, NUM_BINS))
     (draw(6, LATENT, seed=1) * posterior.sample(torch.Generator().manual_seed(0))).sum().backward()
-    for name, parameter in encoder.named_parameters():
-        assert parameter.grad is not None, name
-        assert bool(torch.isfinite(parameter.grad).all()), name
-        assert float(parameter.grad.abs().max()) > 0, name
+    assert_gradients_reach(encoder.named_parameters())
 
 
 @pytest.mark.parametrize(("channels", "strides"), [((4, 8), (2,)), ((4,), (2, 2)), ((), ())], ids=str)

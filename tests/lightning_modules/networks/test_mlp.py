@@ -4,15 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_modules.networks import EmbeddingMlp
+from tests.draws import draw_double as draw
+from tests.gradients import assert_gradients_reach
 
 PLAIN: dict[str, Any] = {"dropout": 0.0, "batch_norm": False, "normalize_input": "none", "normalize_output": False}
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def make(**options: Any) -> EmbeddingMlp:
@@ -82,10 +80,7 @@ def test_gradients_reach_every_parameter(options: dict[str, Any]) -> None:
     network = make(**options)
     weight = draw(64, 4, seed=2)
     (network(draw(64, 6)) * weight).sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert bool(torch.isfinite(parameter.grad).all()), name
-        assert float(parameter.grad.abs().max()) > 0, name
+    assert_gradients_reach(network.named_parameters())
 
 
 def test_dropout_acts_on_hidden_units_in_training_alone() -> None:

@@ -1,6 +1,7 @@
 """Vectors of known structure, and a maker of every coder, for the tests of codes."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from retrieval.codes import (
     StraightThroughProductQuantizer,
     VectorQuantizer,
 )
+from tests.draws import draw_double as draw
+
+AnyCoder = TypeVar("AnyCoder", bound=Coder)
 
 # Name -> maker of (dim, num_bits, seed), with options off their defaults so that a lost one shows.
 CODERS: dict[str, Callable[[int, int, int], Coder]] = {
@@ -69,16 +73,15 @@ def make(name: str, dim: int = 8, num_bits: int = 8, seed: int = 0) -> Coder:
     return CODERS[name](dim, num_bits, seed)
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Gaussian numbers in float64."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def fitted_on(vectors: Tensor, coder: AnyCoder) -> AnyCoder:
+    """Return the coder, fitted, in the precision of the vectors."""
+    coder.to(vectors.dtype).fit(vectors)
+    return coder
 
 
 def fitted(name: str, num_items: int = 300, dim: int = 8, num_bits: int = 8, seed: int = 0) -> Coder:
     """A float64 coder, fitted on `draw(num_items, dim)`."""
-    coder = make(name, dim, num_bits, seed).double()
-    coder.fit(draw(num_items, dim))
-    return coder
+    return fitted_on(draw(num_items, dim), make(name, dim, num_bits, seed))
 
 
 def rotation(size: int, seed: int = 0) -> Tensor:

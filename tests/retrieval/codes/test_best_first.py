@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import cheapest_combinations
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
 
 
 def cost_of(number: int, costs: list[Tensor], query: int) -> float:

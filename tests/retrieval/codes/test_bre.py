@@ -8,15 +8,14 @@ import torch
 
 from retrieval.codes import BinaryReconstructiveEmbedding
 from retrieval.codes.bre import _best_weight, _sums_over_earlier
-from tests.retrieval.codes.makers import clusters, draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on
 
 
 def fitted(
     vectors: torch.Tensor, num_sweeps: int = 2, num_bits: int = 8, seed: int = 0
 ) -> BinaryReconstructiveEmbedding:
-    coder = BinaryReconstructiveEmbedding(vectors.shape[1], num_bits, 500, 10, num_sweeps, seed).double()
-    coder.fit(vectors)
-    return coder
+    return fitted_on(vectors, BinaryReconstructiveEmbedding(vectors.shape[1], num_bits, 500, 10, num_sweeps, seed))
 
 
 def quadratic(weight: float, rest: np.ndarray, slope: np.ndarray, coupling: np.ndarray) -> float:
@@ -129,9 +128,3 @@ def test_a_sample_is_drawn_where_there_are_more() -> None:
     small.fit(vectors)
     # the sample's own distances are met better by what was fitted on all of it
     assert whole.reconstruction_error(vectors) < small.reconstruction_error(vectors)
-
-
-@pytest.mark.parametrize(("num_samples", "num_anchors", "num_sweeps"), [(0, 1, 1), (10, 0, 1), (10, 5, 0), (10, 11, 1)])
-def test_sizes_out_of_range_are_refused(num_samples: int, num_anchors: int, num_sweeps: int) -> None:
-    with pytest.raises(ValueError, match="Expected some samples, at most as many anchors, and some sweeps"):
-        BinaryReconstructiveEmbedding(4, 8, num_samples, num_anchors, num_sweeps)

@@ -11,7 +11,8 @@ from torch import Tensor
 import retrieval.codes.dsh
 from retrieval.codes import DensitySensitiveHash
 from retrieval.codes.kmeans import kmeans_centroids
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ def slow_candidates(coder: DensitySensitiveHash, vectors: np.ndarray) -> list[tu
 
 @pytest.mark.parametrize("seed", range(3))
 def test_planes_are_the_most_even_between_neighbouring_groups(seed: int) -> None:
-    vectors, coder = draw(300, 5), DensitySensitiveHash(5, 8, seed=seed).double()
-    coder.fit(vectors)
+    vectors = draw(300, 5)
+    coder = fitted_on(vectors, DensitySensitiveHash(5, 8, seed=seed))
     candidates = slow_candidates(coder, vectors.numpy())
     assert len(candidates) > 8
     for bit, (entropy, _, _) in enumerate(candidates[:8]):
@@ -60,8 +61,7 @@ def test_planes_are_the_most_even_between_neighbouring_groups(seed: int) -> None
 @pytest.mark.parametrize("num_neighbours", [1, 2, 5])
 def test_planes_keep_planted_clusters_whole(planted: tuple[Tensor, Tensor], num_neighbours: int) -> None:
     vectors, labels = planted
-    coder = DensitySensitiveHash(3, 4, num_neighbours=num_neighbours).double()
-    coder.fit(vectors)
+    coder = fitted_on(vectors, DensitySensitiveHash(3, 4, num_neighbours=num_neighbours))
     codes = coder.encode(vectors)
     assert all(len(codes[labels == label].unique(dim=0)) == 1 for label in range(6))
     assert all(len(codes[:, bit].unique()) == 2 for bit in range(4))
@@ -70,8 +70,7 @@ def test_planes_keep_planted_clusters_whole(planted: tuple[Tensor, Tensor], num_
 def test_the_most_even_planes_come_first(planted: tuple[Tensor, Tensor]) -> None:
     vectors, _ = planted
     # all fifteen pairs of six clusters
-    coder = DensitySensitiveHash(3, 15, groups_per_bit=0.4, num_neighbours=5).double()
-    coder.fit(vectors)
+    coder = fitted_on(vectors, DensitySensitiveHash(3, 15, groups_per_bit=0.4, num_neighbours=5))
     share = coder.encode(vectors).double().mean(dim=0)
     smaller = torch.minimum(share, 1 - share)
     assert bool((smaller.diff() <= 1e-12).all())
@@ -80,16 +79,16 @@ def test_the_most_even_planes_come_first(planted: tuple[Tensor, Tensor]) -> None
 
 
 def test_planes_are_more_even_than_random_ones_are_at_worst() -> None:
-    vectors, coder = draw(400, 6) + 3, DensitySensitiveHash(6, 12).double()
-    coder.fit(vectors)
+    vectors = draw(400, 6) + 3
+    coder = fitted_on(vectors, DensitySensitiveHash(6, 12))
     smaller = torch.minimum(coder.encode(vectors).double().mean(dim=0), 1 - coder.encode(vectors).double().mean(dim=0))
     assert float(smaller.min()) > 0.3
 
 
 def test_shifts_and_scales_change_no_code() -> None:
-    vectors, here, there = draw(300, 5), DensitySensitiveHash(5, 8).double(), DensitySensitiveHash(5, 8).double()
-    here.fit(vectors)
-    there.fit(8 * vectors)
+    vectors = draw(300, 5)
+    here = fitted_on(vectors, DensitySensitiveHash(5, 8))
+    there = fitted_on(8 * vectors, DensitySensitiveHash(5, 8))
     assert torch.equal(here.encode(vectors), there.encode(8 * vectors))
     there.fit(vectors + 2)
     # groups are found in float32
@@ -107,13 +106,3 @@ def test_more_bits_than_pairs_of_groups_are_refused_with_advice() -> None:
     with pytest.raises(ValueError, match=r"at least 8 pairs .* form 2 groups with 1 pairs\. Raise groups_per_bit"):
         coder.fit(torch.eye(4)[:2].repeat(20, 1))
     assert not coder.is_fitted
-
-
-@pytest.mark.parametrize(
-    ("groups_per_bit", "num_iterations", "num_neighbours"), [(0.0, 3, 3), (1.5, 0, 3), (1.5, 3, 0)]
-)
-def test_sizes_that_are_not_positive_are_refused(
-    groups_per_bit: float, num_iterations: int, num_neighbours: int
-) -> None:
-    with pytest.raises(ValueError, match="groups_per_bit, num_iterations and num_neighbours must be positive"):
-        DensitySensitiveHash(4, 8, groups_per_bit, num_iterations, num_neighbours)

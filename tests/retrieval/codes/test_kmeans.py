@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval.codes.kmeans import kmeans_centroids
-from tests.retrieval.codes.makers import clusters, draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters
 
 
 def test_centroids_are_the_means_of_their_vectors() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retrieval.codes.least import least_costs
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize("size", [5, 512, 520])

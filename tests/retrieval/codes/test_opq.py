@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import OptimizedProductQuantizer, ProductQuantizer
-from tests.retrieval.codes.makers import draw, rotation
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on, rotation
 
 
 def fitted(vectors: Tensor, num_rotations: int = 5, num_bits: int = 6, seed: int = 0) -> OptimizedProductQuantizer:
-    quantizer = OptimizedProductQuantizer(vectors.shape[1], num_bits, 8, num_rotations, 10, seed=seed).double()
-    quantizer.fit(vectors)
-    return quantizer
+    return fitted_on(vectors, OptimizedProductQuantizer(vectors.shape[1], num_bits, 8, num_rotations, 10, seed=seed))
 
 
 def correlated(num_items: int = 300, dim: int = 6, seed: int = 0) -> Tensor:
@@ -83,17 +82,6 @@ def test_one_book_gains_nothing_by_rotation() -> None:
     assert fitted(vectors, num_bits=3).describe_fit(vectors).distortion == pytest.approx(plain, rel=0.02)
 
 
-@pytest.mark.parametrize(("dim", "num_bits"), [(6, 6), (7, 9), (5, 6), (8, 3)])
-def test_table_sums_and_offsets_are_squared_distances_to_the_decoded_vector(dim: int, num_bits: int) -> None:
-    quantizer, queries = fitted(correlated(dim=dim), num_bits=num_bits), draw(9, dim, seed=2)
-    codes = quantizer.encode(correlated(40, dim, seed=3))
-    table = quantizer.lookup_distances(queries)
-    summed = sum(table[:, book, codes[:, book]] for book in range(quantizer.num_books))
-    exact = (queries[:, None] - quantizer.decode(codes)[None]).square().sum(dim=2)
-    torch.testing.assert_close(summed + quantizer.offsets(codes), exact, rtol=1e-9, atol=1e-9)
-    assert quantizer.offsets(codes).abs().max() == 0
-
-
 @pytest.mark.parametrize("rank", [3, 7])
 def test_rotation_leaves_the_dimensions_filled_up_alone(rank: int) -> None:
     # else the table would count what decoding cuts off
@@ -115,8 +103,3 @@ def test_unfitted_rotation_is_the_identity() -> None:
     vectors = draw(5, 6)
     unfitted = OptimizedProductQuantizer(6, 6, 8).double()
     assert torch.equal(unfitted.cut(vectors), ProductQuantizer(6, 6, 8).double().cut(vectors))
-
-
-def test_no_rotations_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_rotations must be positive; got 0"):
-        OptimizedProductQuantizer(6, 6, 8, 0)

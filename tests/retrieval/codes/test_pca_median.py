@@ -6,23 +6,22 @@ import torch
 
 from retrieval.codes import MedianPcaSignHash, PcaSignHash
 from retrieval.codes.pca_median import halving_cut
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 @pytest.mark.parametrize(("num_items", "num_set"), [(300, 150), (301, 150)])
 def test_every_bit_halves_the_vectors_it_was_fitted_on(num_items: int, num_set: int) -> None:
-    vectors, coder = draw(num_items, 6).exp() * 1.6 ** torch.arange(6), MedianPcaSignHash(6, 6).double()
-    coder.fit(vectors)
+    vectors = draw(num_items, 6).exp() * 1.6 ** torch.arange(6)
+    coder = fitted_on(vectors, MedianPcaSignHash(6, 6))
     assert all(abs(int(column.sum()) - num_set) <= num_items % 2 for column in coder.encode(vectors).T)
-    mean = PcaSignHash(6, 6).double()
-    mean.fit(vectors)
+    mean = fitted_on(vectors, PcaSignHash(6, 6))
     assert int((mean.encode(vectors).sum(dim=0) - num_set).abs().max()) > 20
 
 
 def test_directions_are_those_of_principal_component_signs() -> None:
-    vectors, median, mean = draw(200, 6).exp(), MedianPcaSignHash(6, 4).double(), PcaSignHash(6, 4).double()
-    median.fit(vectors)
-    mean.fit(vectors)
+    vectors = draw(200, 6).exp()
+    median, mean = fitted_on(vectors, MedianPcaSignHash(6, 4)), fitted_on(vectors, PcaSignHash(6, 4))
     assert torch.equal(median.weight, mean.weight)
     difference = mean.project(vectors) - median.project(vectors)
     torch.testing.assert_close(difference, mean.project(vectors).median(dim=0).values.expand(200, 4), rtol=0, atol=0.05)

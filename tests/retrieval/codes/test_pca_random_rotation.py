@@ -6,15 +6,14 @@ import torch
 
 from retrieval.codes import PcaSignHash, RotatedPcaHash
 from retrieval.codes.pca_random_rotation import random_rotation
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def pair(num_bits: int, seed: int = 0) -> tuple[RotatedPcaHash, PcaSignHash, torch.Tensor]:
     """Both hashes, fitted on the same vectors of unequal variances."""
     vectors = draw(300, 8) * 1.5 ** torch.arange(8) + 1
-    rotated, plain = RotatedPcaHash(8, num_bits, seed).double(), PcaSignHash(8, num_bits).double()
-    rotated.fit(vectors)
-    plain.fit(vectors)
+    rotated, plain = fitted_on(vectors, RotatedPcaHash(8, num_bits, seed)), fitted_on(vectors, PcaSignHash(8, num_bits))
     return rotated, plain, vectors
 
 
@@ -47,8 +46,3 @@ def test_random_rotations_are_orthonormal_and_depend_on_the_seed(size: int) -> N
     np.testing.assert_allclose(first @ first.T, np.eye(size), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(first, random_rotation(size, 0))
     assert size == 1 or not np.allclose(first, random_rotation(size, 1))
-
-
-def test_bits_are_at_most_dimensions() -> None:
-    with pytest.raises(ValueError, match="got 9 bits for 8 dimensions"):
-        RotatedPcaHash(8, 9)

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import ResidualQuantizer
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on
 
 
 def fitted(num_books: int = 3, beam_size: int = 5, num_codewords: int = 8, dim: int = 6) -> ResidualQuantizer:
     num_bits = num_books * (num_codewords.bit_length() - 1)
-    quantizer = ResidualQuantizer(dim, num_bits, num_codewords, beam_size, 10).double()
-    quantizer.fit(draw(300, dim))
-    return quantizer
+    return fitted_on(draw(300, dim), ResidualQuantizer(dim, num_bits, num_codewords, beam_size, 10))
 
 
 def greedy(quantizer: ResidualQuantizer, vectors: Tensor) -> Tensor:
@@ -64,16 +63,6 @@ def test_a_wider_beam_encodes_no_worse() -> None:
     assert distortions[0] > distortions[1] > distortions[2]
 
 
-@pytest.mark.parametrize("num_books", [1, 3])
-def test_table_sums_and_offsets_are_squared_distances_to_the_decoded_vector(num_books: int) -> None:
-    quantizer, queries = fitted(num_books), draw(9, 6, seed=2)
-    codes = torch.randint(0, 8, (30, num_books), generator=torch.Generator().manual_seed(1))
-    table = quantizer.lookup_distances(queries)
-    summed = torch.stack([table[:, book, codes[:, book]] for book in range(num_books)]).sum(dim=0)
-    exact = (queries[:, None] - quantizer.decode(codes)[None]).square().sum(dim=2)
-    torch.testing.assert_close(summed + quantizer.offsets(codes), exact, rtol=1e-12, atol=1e-12)
-
-
 def test_distortion_falls_with_books() -> None:
     vectors = draw(300, 6)
     distortions = [
@@ -96,16 +85,3 @@ def test_planted_sums_are_recovered() -> None:
 
 def test_books_may_outnumber_dimensions() -> None:
     assert fitted(5, dim=2).encode(draw(10, 2)).shape == (10, 5)
-
-
-@pytest.mark.parametrize(("beam_size", "num_iterations"), [(0, 25), (5, 0)])
-def test_beam_and_iterations_are_positive(beam_size: int, num_iterations: int) -> None:
-    with pytest.raises(ValueError, match="beam_size and num_iterations must be positive"):
-        ResidualQuantizer(4, 6, 8, beam_size, num_iterations)
-
-
-def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="power of two; got 12"):
-        ResidualQuantizer(4, 6, 12)
-    with pytest.raises(ValueError, match=r"got 7 bits with 3 bits a book\. Try 6 bits"):
-        ResidualQuantizer(4, 7, 8)

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from retrieval.codes import balanced_assignment
-from tests.retrieval.codes.makers import draw
+from tests.draws import draw_double as draw
 
 
 def cosines(num_items: int, num_buckets: int, seed: int = 0) -> torch.Tensor:

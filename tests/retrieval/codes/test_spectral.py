@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import SpectralHash
-from tests.retrieval.codes.makers import draw, rotation
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import fitted_on, rotation
 
 
 def box(*sides: float, num_items: int = 500) -> Tensor:
@@ -38,8 +39,7 @@ def slow_codes(vectors: np.ndarray, num_bits: int) -> tuple[np.ndarray, list[int
 @pytest.mark.parametrize("num_bits", [1, 4, 8, 30])
 def test_codes_are_those_of_the_paper(num_bits: int) -> None:
     vectors = draw(200, 6) * 1.4 ** torch.arange(6) @ rotation(6) + 3
-    coder = SpectralHash(6, num_bits).double()
-    coder.fit(vectors)
+    coder = fitted_on(vectors, SpectralHash(6, num_bits))
     expected, orders = slow_codes(vectors.numpy(), num_bits)
     differs = coder.encode(vectors).numpy() != expected
     for bit, k in enumerate(orders):
@@ -48,8 +48,8 @@ def test_codes_are_those_of_the_paper(num_bits: int) -> None:
 
 
 def test_first_bits_of_a_box_cut_its_longest_side_into_equal_parts() -> None:
-    vectors, coder = box(10.0, 1.5), SpectralHash(2, 5).double()
-    coder.fit(vectors)
+    vectors = box(10.0, 1.5)
+    coder = fitted_on(vectors, SpectralHash(2, 5))
     codes = coder.encode(vectors)
     place = vectors[:, 0] / 10
     inside = (place > 0.01) & (place < 0.99)
@@ -61,8 +61,7 @@ def test_first_bits_of_a_box_cut_its_longest_side_into_equal_parts() -> None:
 
 
 def test_a_short_side_gets_a_bit_once_its_frequency_is_among_the_lowest() -> None:
-    coder = SpectralHash(2, 4).double()
-    coder.fit(box(10.0, 4.0))
+    coder = fitted_on(box(10.0, 4.0), SpectralHash(2, 4))
     # 1/10, 2/10, 1/4, 3/10
     axes = coder.weight.abs().argmax(dim=0)
     assert axes.tolist() == [0, 0, 1, 0]
@@ -71,21 +70,19 @@ def test_a_short_side_gets_a_bit_once_its_frequency_is_among_the_lowest() -> Non
 
 
 def test_frequencies_rise_and_margins_are_cosines() -> None:
-    vectors, coder = draw(200, 3), SpectralHash(3, 24).double()
-    coder.fit(vectors)
+    vectors = draw(200, 3)
+    coder = fitted_on(vectors, SpectralHash(3, 24))
     assert bool((coder.frequency.diff() >= 0).all())
     assert coder.project(vectors).abs().max() <= 1
     assert len(coder.encode(vectors).unique(dim=1).T) == 24
 
 
 def test_shifts_and_scales_change_no_code() -> None:
-    vectors, here, there = draw(200, 5), SpectralHash(5, 12).double(), SpectralHash(5, 12).double()
-    here.fit(vectors)
-    there.fit(4 * vectors - 30)
+    vectors = draw(200, 5)
+    here, there = fitted_on(vectors, SpectralHash(5, 12)), fitted_on(4 * vectors - 30, SpectralHash(5, 12))
     assert torch.equal(here.encode(vectors), there.encode(4 * vectors - 30))
 
 
 def test_a_vector_beyond_the_range_is_coded() -> None:
-    coder = SpectralHash(5, 12).double()
-    coder.fit(draw(200, 5))
+    coder = fitted_on(draw(200, 5), SpectralHash(5, 12))
     assert bool(torch.isfinite(coder.project(1e3 * draw(10, 5, seed=1))).all())

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from retrieval.codes import CoderFileError, PcaSignHash, StraightThroughProductQuantizer, load_coder, save_coder
 from storage.errors import FileNotWritten
+from tests.draws import draw_double as draw
 from tests.faults import limited_file_size
-from tests.retrieval.codes.makers import CODERS, draw, fitted, make
+from tests.retrieval.codes.makers import CODERS, fitted, fitted_on, make
 
 each_coder = pytest.mark.parametrize("name", CODERS)
 
@@ -31,14 +32,16 @@ def written(tmp_path: Path) -> Path:
 
 
 @each_coder
-def test_a_written_coder_returns_with_options_state_and_codes(name: str, tmp_path: Path) -> None:
-    coder, path, vectors = make(name, seed=3), tmp_path / "new" / "folder" / "coder.safetensors", draw(50, 8, seed=1)
-    coder.fit(draw(300, 8))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_written_coder_returns_with_options_state_and_codes(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    path, vectors = tmp_path / "new" / "folder" / "coder.safetensors", draw(50, 8, seed=1)
+    coder = fitted_on(draw(300, 8).to(dtype), make(name, seed=3))
     save_coder(coder, path)
     restored = load_coder(path)
     assert type(restored) is type(coder)
     assert restored.options() == coder.options()
     assert restored.is_fitted
+    assert {tensor.dtype for tensor in restored.state_dict().values()} == {dtype, torch.bool}
     assert all(torch.equal(restored.state_dict()[key], tensor) for key, tensor in coder.state_dict().items())
     assert torch.equal(restored.encode(vectors), coder.encode(vectors))
     assert [entry.name for entry in path.parent.iterdir()] == ["coder.safetensors"]
@@ -50,16 +53,6 @@ def test_options_are_all_that_the_constructor_takes(name: str) -> None:
     again = type(coder)(**coder.options())  # type: ignore[arg-type]
     assert again.options() == coder.options()
     assert json.loads(json.dumps(coder.options())) == coder.options()
-
-
-@each_coder
-def test_float64_coders_return_in_float64(name: str, tmp_path: Path) -> None:
-    coder, vectors = fitted(name), draw(50, 8, seed=1)
-    save_coder(coder, tmp_path / "coder")
-    restored = load_coder(tmp_path / "coder")
-    assert all(torch.equal(restored.state_dict()[key], tensor) for key, tensor in coder.state_dict().items())
-    assert {tensor.dtype for tensor in restored.state_dict().values()} == {torch.float64, torch.bool}
-    assert torch.equal(restored.encode(vectors), coder.encode(vectors))
 
 
 @each_coder
@@ -117,42 +110,32 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
             load_coder(path)
 
 
-def test_files_of_a_later_version_are_refused(written: Path) -> None:
-    rewrite(written, version=2)
-    with pytest.raises(CoderFileError, match=r"expected version 1 or earlier, found 2\. Update this project"):
-        load_coder(written)
-
-
-@pytest.mark.parametrize("version", ["1", None, [1], 1.5])
-def test_versions_are_whole_numbers(written: Path, version: object) -> None:
-    rewrite(written, version=version)
-    with pytest.raises(CoderFileError, match="expected version 1 or earlier"):
-        load_coder(written)
-
-
-@pytest.mark.parametrize("coder", ["Nothing", "save_coder", "CoderFileError", "CodebookFit", "os", "", None, 3, ["x"]])
-def test_only_coders_of_this_project_are_made(written: Path, coder: object) -> None:
-    rewrite(written, coder=coder)
-    with pytest.raises(CoderFileError, match="expected one of this project's coders"):
-        load_coder(written)
+VERSION, KIND = "expected version 1 or earlier", "expected one of this project's coders"
+DAMAGED = "found (a damaged one|something else)"
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"coder": "Coder"},  # abstract
-        {"coder": "SpectralHash"},  # other buffers
-        {"options": {"dim": 8}},
-        {"options": {"dim": 8, "num_bits": 4, "secret": 1}},
-        {"options": {"dim": 8, "num_bits": 5}},  # other shapes
-        {"options": {"dim": 4, "num_bits": 8}},
-        {"options": {"dim": None, "num_bits": 4}},
-        {"options": [8, 4]},
-        {"options": None},
-        {"tensors": {"weight": torch.zeros(8, 4)}},
+        ({"version": 2}, r"expected version 1 or earlier, found 2\. Update this project"),
+        *[({"version": version}, VERSION) for version in ("1", None, [1], 1.5)],
+        *[({"coder": name}, KIND) for name in ("Nothing", "save_coder", "CoderFileError", "CodebookFit", "os", "")],
+        *[({"coder": name}, KIND) for name in (None, 3, ["x"])],
+        ({"coder": "Coder"}, DAMAGED),  # abstract
+        ({"coder": "SpectralHash"}, DAMAGED),  # other buffers
+        ({"options": {"dim": 8}}, DAMAGED),
+        ({"options": {"dim": 8, "num_bits": 4, "secret": 1}}, DAMAGED),
+        ({"options": {"dim": 8, "num_bits": 5}}, DAMAGED),  # other shapes
+        ({"options": {"dim": 4, "num_bits": 8}}, DAMAGED),
+        ({"options": {"dim": None, "num_bits": 4}}, DAMAGED),
+        ({"options": [8, 4]}, DAMAGED),
+        ({"options": None}, DAMAGED),
+        ({"tensors": {"weight": torch.zeros(8, 4)}}, DAMAGED),
     ],
 )
-def test_descriptions_that_do_not_fit_the_state_are_refused(written: Path, changes: dict[str, Any]) -> None:
+def test_descriptions_of_no_coder_of_this_project_are_refused(
+    written: Path, changes: dict[str, Any], message: str
+) -> None:
     rewrite(written, **changes)
-    with pytest.raises(CoderFileError, match=r"found (a damaged one|something else)"):
+    with pytest.raises(CoderFileError, match=message):
         load_coder(written)

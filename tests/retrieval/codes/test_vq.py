@@ -7,7 +7,8 @@ import torch
 from sklearn.cluster import KMeans
 
 from retrieval.codes import ProductQuantizer, VectorQuantizer
-from tests.retrieval.codes.makers import clusters, draw
+from tests.draws import draw_double as draw
+from tests.retrieval.codes.makers import clusters, fitted_on
 
 
 def test_it_is_product_quantization_with_one_book() -> None:
@@ -29,8 +30,8 @@ def test_distortion_is_that_of_another_kmeans(seed: int) -> None:
 
 
 def test_codes_are_nearest_codewords() -> None:
-    vectors, quantizer = draw(200, 6), VectorQuantizer(6, 5).double()
-    quantizer.fit(vectors)
+    vectors = draw(200, 6)
+    quantizer = fitted_on(vectors, VectorQuantizer(6, 5))
     distances = torch.cdist(vectors, quantizer.codebooks[0], compute_mode="donot_use_mm_for_euclid_dist")
     assert torch.equal(quantizer.encode(vectors)[:, 0], distances.argmin(dim=1))
     torch.testing.assert_close(quantizer.lookup_distances(vectors)[:, 0], distances.square(), rtol=0, atol=1e-12)
@@ -40,12 +41,6 @@ def test_distortion_falls_with_bits() -> None:
     vectors = draw(400, 6)
     distortions = [VectorQuantizer(6, num_bits).double().fit(vectors).distortion for num_bits in range(1, 8)]
     assert all(after < before for before, after in itertools.pairwise(distortions))
-
-
-@pytest.mark.parametrize("num_bits", [17, 0, -1])
-def test_bits_out_of_reach_are_refused(num_bits: int) -> None:
-    with pytest.raises(ValueError, match=r"1 to 16 bits\. Use product quantization for more"):
-        VectorQuantizer(8, num_bits)
 
 
 def test_sixteen_bits_are_in_reach() -> None:

@@ -8,7 +8,8 @@ import torch
 
 from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, IndexFileError, InvertedIndex
 from storage.errors import StorageError
-from tests.retrieval.index.makers import DIM, MakeIndex, contract, draw, filled
+from tests.draws import draw
+from tests.retrieval.index.makers import DIM, MakeIndex, contract, filled
 
 
 def damage(path: Path, how: str) -> None:

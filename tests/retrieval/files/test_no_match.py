@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval.index import IndexFileError, NoMatch
-from tests.retrieval.index.makers import draw
+from tests.draws import draw
 
 
 @pytest.mark.parametrize(("num_scores", "alpha"), [(99, 0.01), (19, 0.05), (200, 0.1), (5, 0.5)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import faiss
 import numpy as np
@@ -11,44 +11,48 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import OptimizedProductQuantizer, ProductQuantizer, RandomHyperplaneHash, ResidualQuantizer
-from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, InvertedIndex, InvertedMultiIndex
+from retrieval.index import (
+    AsymmetricIndex,
+    CellIndex,
+    ExactIndex,
+    HammingIndex,
+    Index,
+    InvertedIndex,
+    InvertedMultiIndex,
+)
+from tests.draws import draw
+from tests.retrieval.codes.makers import fitted_on
 
 DIM = 6
 MakeIndex = Callable[[], Index]
+AnyIndex = TypeVar("AnyIndex", bound=Index)
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def unit(*shape: int, seed: int = 0) -> Tensor:
+    return torch.nn.functional.normalize(draw(*shape, seed=seed), dim=1)
 
 
 @cache
 def product_quantizer() -> ProductQuantizer:
-    quantizer = ProductQuantizer(DIM, 12, 16, num_iterations=5)
-    quantizer.fit(draw(100, DIM, seed=9))
-    return quantizer
+    return fitted_on(draw(100, DIM, seed=9), ProductQuantizer(DIM, 12, 16, num_iterations=5))
 
 
 @cache
 def rotated_quantizer() -> OptimizedProductQuantizer:
     """Four books for six dimensions, so that vectors are filled up too."""
     quantizer = OptimizedProductQuantizer(DIM, 16, 16, num_rotations=3, num_iterations=3)
-    quantizer.fit(draw(100, DIM, seed=9))
-    return quantizer
+    return fitted_on(draw(100, DIM, seed=9), quantizer)
 
 
 @cache
 def residual_quantizer() -> ResidualQuantizer:
-    quantizer = ResidualQuantizer(DIM, 12, 8, num_iterations=3)
-    quantizer.fit(draw(100, DIM, seed=9))
-    return quantizer
+    return fitted_on(draw(100, DIM, seed=9), ResidualQuantizer(DIM, 12, 8, num_iterations=3))
 
 
 @cache
 def bit_hash() -> RandomHyperplaneHash:
     """Twelve bits, which don't fill two bytes."""
-    coder = RandomHyperplaneHash(DIM, 12)
-    coder.fit(draw(100, DIM, seed=9))
-    return coder
+    return fitted_on(draw(100, DIM, seed=9), RandomHyperplaneHash(DIM, 12))
 
 
 def cosine() -> Index:
@@ -75,17 +79,18 @@ def residual() -> Index:
     return AsymmetricIndex(residual_quantizer())
 
 
-def inverted(num_probes: int = 5) -> Index:
-    index = InvertedIndex(DIM, 5, num_probes, 16, num_codewords=16)
-    index.fit(draw(100, DIM, seed=9))
+def cells(index: CellIndex, seed: int = 9) -> CellIndex:
+    index.fit(draw(100, DIM, seed=seed))
     return index
+
+
+def inverted(num_probes: int = 5) -> Index:
+    return cells(InvertedIndex(DIM, 5, num_probes, 16, num_codewords=16))
 
 
 def multi(num_probes: int = 16) -> Index:
     """Three books, whose multiple that two halves divide is not the dimension of the vectors."""
-    index = InvertedMultiIndex(DIM, 4, num_probes, 20, num_codewords=16)
-    index.fit(draw(100, DIM, seed=9))
-    return index
+    return cells(InvertedMultiIndex(DIM, 4, num_probes, 20, num_codewords=16))
 
 
 # of cells, all are visited, so that every item comes back
@@ -121,9 +126,16 @@ class GpuStandIn:
 
 
 def filled(make: MakeIndex, vectors: Tensor, item_ids: Tensor | None = None) -> Index:
-    index = make()
+    return put(vectors, make(), item_ids)
+
+
+def put(vectors: Tensor, index: AnyIndex, item_ids: Tensor | None = None) -> AnyIndex:
     index.add(vectors, torch.arange(len(vectors)) if item_ids is None else item_ids)
     return index
+
+
+def squared_distances(queries: Tensor, vectors: Tensor) -> Tensor:
+    return (queries.double()[:, None] - vectors.double()[None]).square().sum(dim=2)
 
 
 def shuffled(count: int, seed: int = 0) -> Tensor:

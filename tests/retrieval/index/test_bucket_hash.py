@@ -17,28 +17,17 @@ from retrieval.index import (
     num_bits_of,
     probe_buckets,
 )
-from tests.retrieval.index.makers import DIM, bit_hash, draw
+from tests.retrieval.codes.makers import fitted_on
+from tests.retrieval.index.makers import DIM, bit_hash, unit
 
 NUM_ITEMS, NUM_BITS = 200, 8
 
 
-def unit(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.nn.functional.normalize(draw(*shape, seed=seed), dim=1)
-
-
 def balanced(seed: int = 0) -> BalancedResidualHash:
-    coder = BalancedResidualHash(DIM, NUM_BITS, 4, seed=seed)
-    coder.fit(unit(NUM_ITEMS, DIM))
-    return coder
+    return fitted_on(unit(NUM_ITEMS, DIM), BalancedResidualHash(DIM, NUM_BITS, 4, seed=seed))
 
 
-def polytopes() -> CrossPolytopeHash:
-    coder = CrossPolytopeHash(DIM, NUM_BITS, 4)
-    coder.fit(unit(NUM_ITEMS, DIM))
-    return coder
-
-
-@pytest.mark.parametrize("coder", [balanced(), polytopes()])
+@pytest.mark.parametrize("coder", [balanced(), fitted_on(unit(NUM_ITEMS, DIM), CrossPolytopeHash(DIM, NUM_BITS, 4))])
 def test_a_table_scores_the_items_of_the_cheapest_buckets(coder: BucketHash) -> None:
     vectors, queries = unit(NUM_ITEMS, DIM), unit(15, DIM, seed=1)
     table = HashTable.build(coder, FloatRows(DIM, "float32"), vectors)

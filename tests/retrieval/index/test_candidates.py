@@ -4,10 +4,7 @@ import pytest
 import torch
 
 from retrieval.index import nearest_candidates, rank_candidates_first
-
-
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.draws import draw
 
 
 @pytest.mark.parametrize("num_candidates", [1, 3, 6, 10])

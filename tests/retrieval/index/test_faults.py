@@ -13,23 +13,20 @@ from torch import Tensor
 from retrieval.index import ExactIndex, FingerprintIndex, HammingIndex, Index, IndexFileError, NoMatch
 from storage import manifest
 from storage.errors import FileDamaged, FileNotWritten, StorageError
+from tests.draws import draw
 from tests.faults import cut, flip_byte, limited_file_size, names, small_disk
-from tests.retrieval.index.makers import DIM, bit_hash, draw
+from tests.retrieval.index.makers import DIM, MakeIndex, bit_hash, put
 from tests.retrieval.index.test_fingerprint_index import contents, create, tracks
 
 NUM_ITEMS = 500
 
 
-def hamming() -> HammingIndex:
-    index = HammingIndex(bit_hash())
-    index.add(draw(NUM_ITEMS, DIM), torch.arange(NUM_ITEMS))
-    return index
+def hamming() -> Index:
+    return put(draw(NUM_ITEMS, DIM), HammingIndex(bit_hash()))
 
 
-def exact() -> ExactIndex:
-    index = ExactIndex()
-    index.add(draw(NUM_ITEMS, DIM), torch.arange(NUM_ITEMS))
-    return index
+def exact() -> Index:
+    return put(draw(NUM_ITEMS, DIM), ExactIndex())
 
 
 def ranking(index: Index) -> Tensor:
@@ -40,7 +37,7 @@ BOTH = pytest.mark.parametrize("make", [exact, hamming])
 
 
 @BOTH
-def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: Callable[[], Index]) -> None:
+def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: MakeIndex) -> None:
     index = make()
     index.save(tmp_path / "index")
     before = ranking(index)
@@ -57,7 +54,7 @@ def test_a_full_disk_leaves_the_earlier_index(tmp_path: Path, make: Callable[[],
 
 
 @BOTH
-def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: Callable[[], Index]) -> None:
+def test_a_cut_or_flipped_file_is_never_read_as_good(tmp_path: Path, make: MakeIndex) -> None:
     index, folder = make(), tmp_path / "index"
     index.save(folder)
     expected, num_noticed = ranking(index), 0
@@ -140,6 +137,7 @@ def test_a_full_disk_leaves_a_fingerprint_index_as_it_was(tmp_path: Path, change
     FingerprintIndex.open(tmp_path / "index", bit_hash()).verify()
 
 
+@pytest.mark.processes
 def test_a_disk_that_is_really_full_takes_nothing_half(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 100) as disk:
         index = create(disk / "index")

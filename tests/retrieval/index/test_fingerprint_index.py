@@ -12,7 +12,9 @@ from retrieval.codes import RandomHyperplaneHash
 from retrieval.index import BudgetProbing, FingerprintIndex, FingerprintSettings, IndexFileError, NoMatch
 from retrieval.index import fingerprint_index as fingerprint_index_module
 from storage.errors import FileDamaged, StorageError
-from tests.retrieval.index.makers import DIM, bit_hash, draw, product_quantizer
+from tests.draws import draw
+from tests.retrieval.codes.makers import fitted_on
+from tests.retrieval.index.makers import DIM, bit_hash, product_quantizer
 
 EVERY_CODE = BudgetProbing(1 << 12)
 STORAGES = pytest.mark.parametrize("storage", ["float32", "float16", "product"])
@@ -183,8 +185,7 @@ def test_opening_reads_no_vectors(tmp_path: Path) -> None:
 
 def test_another_hash_is_noticed(tmp_path: Path) -> None:
     create(tmp_path / "index").add(tracks(0, 3))
-    other = RandomHyperplaneHash(DIM, 12, seed=5)
-    other.fit(draw(100, DIM, seed=9))
+    other = fitted_on(draw(100, DIM, seed=9), RandomHyperplaneHash(DIM, 12, seed=5))
     with pytest.raises(IndexFileError, match="expected the hash that the index was built with, found another"):
         FingerprintIndex.open(tmp_path / "index", other)
 

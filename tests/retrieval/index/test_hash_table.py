@@ -10,7 +10,8 @@ from torch import Tensor
 from retrieval.codes import ProductQuantizer
 from retrieval.index import Buckets, BudgetProbing, FloatRows, HashTable, Probing, ProductRows, VectorRows, WidthProbing
 from retrieval.index import hash_table as hash_table_module
-from tests.retrieval.index.makers import DIM, bit_hash, draw, product_quantizer, rotated_quantizer
+from tests.draws import draw
+from tests.retrieval.index.makers import DIM, bit_hash, product_quantizer, rotated_quantizer, unit
 
 NUM_ITEMS, EVERY_CODE = 80, BudgetProbing(1 << 12)
 ROWS = ["float32", "float16", "product", "rotated"]
@@ -30,10 +31,6 @@ def stored(name: str, vectors: Tensor) -> Tensor:
         quantizer: ProductQuantizer = product_quantizer() if name == "product" else rotated_quantizer()
         return quantizer.decode(quantizer.encode(vectors))
     return vectors.half().float() if name == "float16" else vectors
-
-
-def unit(*shape: int, seed: int = 0) -> Tensor:
-    return torch.nn.functional.normalize(draw(*shape, seed=seed), dim=1)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -9,31 +9,29 @@ import torch
 from torch import Tensor
 
 from retrieval.codes import ProductQuantizer, Quantizer, ResidualQuantizer, VectorQuantizer
-from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, InvertedIndex, InvertedMultiIndex
+from retrieval.index import AsymmetricIndex, ExactIndex, HammingIndex, Index, InvertedIndex
+from tests.draws import draw
+from tests.retrieval.codes.makers import fitted_on
 from tests.retrieval.index.makers import (
     DIM,
     assert_same_search,
     asymmetric,
     bit_hash,
+    cells,
     cosine,
-    draw,
     euclidean,
     filled,
     hamming,
     inverted,
-    multi,
     product_quantizer,
+    put,
     residual_quantizer,
     rotated_quantizer,
-    shuffled,
+    squared_distances,
 )
 
 QUANTIZERS = [product_quantizer, rotated_quantizer, residual_quantizer]
 quantized = pytest.mark.parametrize("make_quantizer", QUANTIZERS)
-
-
-def squared_distances(queries: Tensor, vectors: Tensor) -> Tensor:
-    return (queries.double()[:, None] - vectors.double()[None]).square().sum(dim=2)
 
 
 def assert_ranks_by(index: Index, queries: Tensor, expected: Tensor, atol: float = 1e-5) -> None:
@@ -87,8 +85,7 @@ def test_a_vector_without_direction_has_no_cosine() -> None:
 
 def test_hamming_distance_counts_differing_bits() -> None:
     vectors, queries, coder = draw(300, DIM), draw(20, DIM, seed=1), bit_hash()
-    index = HammingIndex(coder)
-    index.add(vectors, torch.arange(300))
+    index = put(vectors, HammingIndex(coder))
     expected = (coder.encode(queries)[:, None] != coder.encode(vectors)[None]).sum(dim=2)
     assert torch.equal(index.distances(queries), expected.float())
     ranking, order = index.search(queries), expected.sort(dim=1, stable=True)
@@ -101,8 +98,7 @@ def test_hamming_distance_counts_differing_bits() -> None:
 def test_asymmetric_distance_is_the_exact_distance_to_the_decoded_vector(make_quantizer: Any) -> None:
     quantizer: Quantizer = make_quantizer()
     vectors, queries = draw(80, DIM), draw(30, DIM, seed=1)
-    index = AsymmetricIndex(quantizer)
-    index.add(vectors, torch.arange(80))
+    index = put(vectors, AsymmetricIndex(quantizer))
     codes = quantizer.encode(vectors)
     assert torch.equal(index.codes, codes)
     assert_ranks_by(index, queries, squared_distances(queries, quantizer.decode(codes)), atol=1e-4)
@@ -174,11 +170,9 @@ def test_exact_search_is_that_of_faiss(num_items: int, num_queries: int) -> None
 
 @pytest.mark.parametrize(("num_bits", "num_codewords"), [(12, 16), (24, 256), (2, 2), (4, 4), (9, 512)])
 def test_asymmetric_search_is_that_of_faiss(num_bits: int, num_codewords: int) -> None:
-    quantizer = ProductQuantizer(DIM, num_bits, num_codewords, num_iterations=3)
     vectors, queries = draw(600, DIM), draw(20, DIM, seed=1)
-    quantizer.fit(vectors)
-    index = AsymmetricIndex(quantizer)
-    index.add(vectors, torch.arange(600))
+    quantizer = fitted_on(vectors, ProductQuantizer(DIM, num_bits, num_codewords, num_iterations=3))
+    index = put(vectors, AsymmetricIndex(quantizer))
     oracle = faiss.IndexPQ(DIM, quantizer.num_books, num_codewords.bit_length() - 1)
     faiss.copy_array_to_vector(quantizer.codebooks.numpy().ravel(), oracle.pq.centroids)
     oracle.is_trained = True
@@ -191,157 +185,27 @@ def test_asymmetric_search_is_that_of_faiss(num_bits: int, num_codewords: int) -
         np.testing.assert_array_equal(ranking.item_ids.numpy(), item_ids)
 
 
-@pytest.mark.parametrize(("num_bits", "num_codewords"), [(3, 2), (6, 4), (2, 2), (5, 2)])
-def test_slices_of_two_with_few_codewords_are_searched_too(num_bits: int, num_codewords: int) -> None:
-    """faiss alone refuses slices of two dimensions where codewords are no multiple of 8."""
-    quantizer = ProductQuantizer(DIM, num_bits, num_codewords, num_iterations=2)
-    vectors, queries = draw(100, DIM), draw(20, DIM, seed=1)
-    quantizer.fit(vectors)
-    index = AsymmetricIndex(quantizer)
-    index.add(vectors, torch.arange(100))
-    assert_ranks_by(index, queries, squared_distances(queries, quantizer.decode(quantizer.encode(vectors))), atol=1e-4)
-
-
-def test_one_book_of_many_words_is_searched_too() -> None:
-    quantizer = VectorQuantizer(DIM, 9, num_iterations=2)
-    vectors, queries = draw(600, DIM), draw(20, DIM, seed=1)
-    quantizer.fit(vectors)
-    index = AsymmetricIndex(quantizer)
-    index.add(vectors, torch.arange(600))
-    assert_ranks_by(index, queries, squared_distances(queries, quantizer.decode(quantizer.encode(vectors))), atol=1e-4)
-
-
-def test_residual_codes_of_any_length_keep_their_norm() -> None:
-    for num_bits, num_codewords in ((6, 4), (10, 32), (16, 256)):
-        quantizer = ResidualQuantizer(DIM, num_bits, num_codewords, num_iterations=2)
-        vectors, queries = draw(300, DIM), draw(10, DIM, seed=1)
-        quantizer.fit(vectors)
-        index = AsymmetricIndex(quantizer)
-        index.add(vectors, torch.arange(300))
-        decoded = quantizer.decode(quantizer.encode(vectors))
-        assert_ranks_by(index, queries, squared_distances(queries, decoded), atol=1e-4)
-
-
-@pytest.mark.parametrize("make", [inverted, multi])
-@pytest.mark.parametrize("num_probes", [1, 2, 4])
-def test_cells_not_visited_are_infinitely_far(make: Any, num_probes: int) -> None:
-    vectors, queries, item_ids = draw(60, DIM), draw(20, DIM, seed=1), shuffled(60)
-    index, whole = filled(lambda: make(num_probes), vectors, item_ids), filled(make, vectors, item_ids)
-    distances = index.distances(queries)
-    reached = distances.isfinite()
-    assert 0 < int(reached.sum()) < reached.numel()
-    assert torch.equal(distances[reached], whole.distances(queries)[reached])
-    ranking = index.search(queries)
-    assert torch.equal((ranking.item_ids >= 0).sum(dim=1), reached.sum(dim=1))
-    assert bool((ranking.distances.isinf() == (ranking.item_ids == -1)).all())
-    order = distances.sort(dim=1, stable=True)
-    expected = torch.where(order.values.isfinite(), index.item_ids[order.indices], -1)
-    assert torch.equal(ranking.item_ids, expected)
-    assert torch.equal(ranking.distances, order.values)
-
-
-@pytest.mark.parametrize("make", [inverted, multi])
-def test_more_probes_reach_more_items(make: Any) -> None:
-    index, queries = filled(make, draw(200, DIM)), draw(20, DIM, seed=1)
-    reached = []
-    for index.num_probes in (1, 2, 5):  # type: ignore[attr-defined]
-        reached.append(int(index.distances(queries).isfinite().sum()))
-    assert reached[0] < reached[1] < reached[2]
-
-
-@pytest.mark.parametrize("make", [inverted, multi])
-@pytest.mark.parametrize("num_items", [1, 3, 10, 59])
-def test_ties_across_cells_are_cut_by_id(make: Any, num_items: int) -> None:
-    """Items mirrored about a query that lies between cells are equally far, and faiss meets them cell by cell."""
-    index = make()
-    index.fit(torch.cat([draw(100, DIM, seed=9), -draw(100, DIM, seed=9)]))
-    vectors = draw(30, DIM).repeat(2, 1)
-    index.add(vectors, shuffled(60))
-    queries = draw(20, DIM, seed=1)
-    ranking, distances = index.search(queries, num_items), index.distances(queries)
-    order = distances.sort(dim=1, stable=True)
-    assert torch.equal(ranking.item_ids, index.item_ids[order.indices[:, :num_items]])
-    assert torch.equal(ranking.distances, order.values[:, :num_items])
-
-
-@pytest.mark.parametrize("make", [inverted, multi])
-def test_search_of_cells_is_that_of_faiss(make: Any) -> None:
-    index, queries = filled(lambda: make(2), draw(200, DIM), shuffled(200)), draw(30, DIM, seed=1)
-    rows = np.pad(queries.numpy(), ((0, 0), (0, index.faiss_index.d - DIM)))
-    distances, item_ids = index.faiss_index.search(rows, 6)
-    # short codes tie; where they don't, the items are faiss's
-    clear = (np.diff(distances, axis=1) > 0).all(axis=1)
-    assert clear.any()
-    distances, item_ids, ranking = distances[:, :5], item_ids[:, :5], index.search(queries, 5)
-    np.testing.assert_array_equal(ranking.distances.numpy()[item_ids >= 0], distances[item_ids >= 0])
-    np.testing.assert_array_equal(ranking.item_ids.numpy()[clear], item_ids[clear])
-
-
-@pytest.mark.parametrize("make", [inverted, multi])
-def test_residual_codes_come_nearer_than_their_cells(make: Any) -> None:
-    """Distances are to what codes decode to: near the true ones, and nearer with longer codes."""
-    vectors, queries = draw(300, DIM), draw(20, DIM, seed=1)
-    true = squared_distances(queries, vectors)
-    errors: list[float] = []
-    for num_bits in (4, 12, 24):
-        index = (
-            InvertedIndex(DIM, 5, 5, num_bits, 16) if make is inverted else InvertedMultiIndex(DIM, 4, 16, num_bits, 16)
-        )
-        assert not index.is_fitted
-        index.fit(vectors)
-        assert index.is_fitted
-        index.add(vectors, torch.arange(300))
-        errors.append(float((index.distances(queries).double() - true).abs().mean()))
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.2 * float(true.mean())
-
-
-@pytest.mark.parametrize("make", [inverted, multi])
-def test_cells_are_the_same_for_the_same_seed(make: Any) -> None:
-    vectors, queries = draw(60, DIM), draw(5, DIM, seed=1)
-    first, second = filled(make, vectors), filled(make, vectors)
-    assert torch.equal(first.distances(queries), second.distances(queries))
-    first.merge(filled(make, vectors, torch.arange(60, 120)))
-    assert len(first) == 120
-
-
-def test_cells_need_a_fit_before_items_and_none_after() -> None:
-    index = InvertedIndex(DIM, 4, 2, 8, 16)
-    with pytest.raises(RuntimeError, match="not fitted; call fit"):
-        index.add(draw(3, DIM), torch.arange(3))
-    with pytest.raises(ValueError, match="at least 16 vectors to fit; got 15"):
-        index.fit(draw(15, DIM))
-    index.fit(draw(40, DIM))
-    index.fit(draw(50, DIM))
-    index.add(draw(3, DIM), torch.arange(3))
-    with pytest.raises(RuntimeError, match="holds 3 items of an earlier fit"):
-        index.fit(draw(40, DIM))
-
-
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "quantizer",
     [
-        ((0, 4, 2, 8, 16), "at least one dimension"),
-        ((6, 4, 5, 8, 16), "a probe a cell; got .* 5 probes"),
-        ((6, 4, 0, 8, 16), "0 probes"),
-        ((6, 4, 2, 8, 15), "power of two"),
-        ((6, 4, 2, 6, 16), "multiple of its logarithm; got 16 and 6"),
-        ((6, 4, 2, 28, 16), "got 7 books for 6 dimensions"),
+        # faiss alone refuses slices of two dimensions where codewords are no multiple of 8
+        *[ProductQuantizer(DIM, bits, words, num_iterations=2) for bits, words in [(3, 2), (6, 4), (2, 2), (5, 2)]],
+        # one book of many words
+        VectorQuantizer(DIM, 9, num_iterations=2),
+        # residual codes of any length keep their norm
+        *[ResidualQuantizer(DIM, bits, words, num_iterations=2) for bits, words in [(6, 4), (10, 32), (16, 256)]],
     ],
 )
-def test_impossible_cells_are_refused(options: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        InvertedIndex(*options)
-    with pytest.raises(ValueError, match="num_codewords_per_half must be a power of two; got 3"):
-        InvertedMultiIndex(6, 3, 2, 8, 16)
+def test_books_of_any_shape_are_searched(quantizer: Quantizer) -> None:
+    vectors, queries = draw(600, DIM), draw(20, DIM, seed=1)
+    index = put(vectors, AsymmetricIndex(fitted_on(vectors, quantizer)))
+    assert_ranks_by(index, queries, squared_distances(queries, quantizer.decode(quantizer.encode(vectors))), atol=1e-4)
 
 
 def test_indexes_that_encode_otherwise_are_not_merged() -> None:
-    other_quantizer, other_hash = ProductQuantizer(DIM, 12, 16, num_iterations=5), type(bit_hash())(DIM, 12, seed=1)
-    other_quantizer.fit(draw(100, DIM, seed=8))
-    other_hash.fit(draw(100, DIM, seed=9))
-    other_cells = InvertedIndex(DIM, 5, 5, 16, num_codewords=16)
-    other_cells.fit(draw(100, DIM, seed=8))
+    other_quantizer = fitted_on(draw(100, DIM, seed=8), ProductQuantizer(DIM, 12, 16, num_iterations=5))
+    other_hash = fitted_on(draw(100, DIM, seed=9), type(bit_hash())(DIM, 12, seed=1))
+    other_cells = cells(InvertedIndex(DIM, 5, 5, 16, num_codewords=16), seed=8)
     for index, other, message in [
         (cosine(), euclidean(), "of one kind can be merged; got ExactIndex.*cosine.* and ExactIndex.*euclidean"),
         (AsymmetricIndex(product_quantizer()), HammingIndex(bit_hash()), "of one kind"),

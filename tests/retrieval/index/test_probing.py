@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retrieval.index import BudgetProbing, Probes, WidthProbing
 from retrieval.index.probing import cheapest_codes, pack_signs
-from tests.retrieval.index.makers import draw
+from tests.draws import draw
 
 
 def bits_of(codes: Tensor, num_bits: int) -> Tensor:

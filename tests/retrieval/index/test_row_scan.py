@@ -8,7 +8,8 @@ import torch
 
 from retrieval.index.row_scan import Ranges, scan_rows
 from retrieval.index.vector_rows import FloatRows
-from tests.retrieval.index.makers import DIM, draw
+from tests.draws import draw
+from tests.retrieval.index.makers import DIM
 
 NUM_ROWS = 60
 

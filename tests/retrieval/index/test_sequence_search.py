@@ -16,7 +16,8 @@ from retrieval.index import (
     search_sequences,
 )
 from retrieval.index import alignment as alignment_module
-from tests.retrieval.index.makers import DIM, bit_hash, draw
+from tests.draws import draw
+from tests.retrieval.index.makers import DIM, bit_hash
 
 EVERY_CODE = BudgetProbing(1 << 12)
 COUNTS = [12, 5, 30, 8]

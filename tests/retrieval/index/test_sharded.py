@@ -16,14 +16,16 @@ from retrieval.index import (
     merge_rankings,
     merge_saved,
 )
+from tests.draws import draw
+from tests.retrieval.codes.makers import fitted_on
 from tests.retrieval.index.makers import (
     DIM,
     MakeIndex,
     assert_same_search,
     bit_hash,
+    cells,
     contract,
     cosine,
-    draw,
     euclidean,
     filled,
     hamming,
@@ -105,10 +107,8 @@ def test_empty_shards_are_passed_over() -> None:
 
 def test_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     one, other = filled(cosine, draw(4, DIM)), filled(euclidean, draw(4, DIM), torch.arange(4, 8))
-    refitted = InvertedIndex(DIM, 5, 5, 16, num_codewords=16)
-    refitted.fit(draw(100, DIM, seed=8))
-    coder = type(bit_hash())(DIM, 12, seed=5)
-    coder.fit(draw(100, DIM))
+    refitted = cells(InvertedIndex(DIM, 5, 5, 16, num_codewords=16), seed=8)
+    coder = fitted_on(draw(100, DIM), type(bit_hash())(DIM, 12, seed=5))
     for shards, message in (
         ([], "at least one shard; got none"),
         ([one, other], "Only indexes of one kind can be merged"),

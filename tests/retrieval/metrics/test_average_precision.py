@@ -1,18 +1,14 @@
 """Average precision against the enumeration of every order of tied items, then laws and a foreign oracle."""
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
-from torch import Tensor
 
 from retrieval.metrics import Denominator, Ties, average_precision, mean_average_precision
+from tests.retrieval.metrics.makers import INF, as_batch, orders_of_ties
 
-INF = math.inf
 CUTOFFS: list[int | None] = [1, 2, 3, 4, 5, 6, 40, None]
 DENOMINATORS: tuple[Denominator, ...] = get_args(Denominator)
 
@@ -33,25 +29,12 @@ LISTS: list[tuple[list[float], list[int]]] = [
 ]
 
 
-def as_batch(lists: Sequence[tuple[list[float], list[int]]]) -> tuple[Tensor, Tensor]:
-    distances, relevance = zip(*lists, strict=True)
-    return torch.tensor(distances, dtype=torch.float64), torch.tensor(relevance, dtype=torch.bool)
-
-
 def random_lists(seed: int, count: int = 12, num_items: int = 5) -> list[tuple[list[float], list[int]]]:
     generator = torch.Generator().manual_seed(seed)
     levels = torch.tensor([-1.0, 0.0, 0.5, INF])
     distances = levels[torch.randint(0, 4, (count, num_items), generator=generator)].sort(dim=1).values
     relevance = torch.randint(0, 2, (count, num_items), generator=generator)
     return list(zip(distances.tolist(), relevance.tolist(), strict=True))
-
-
-def orders_of_ties(distances: list[float], relevance: list[int]) -> Iterator[list[int]]:
-    """Every order of the listed items' relevance that the distances allow."""
-    listed = [(distance, rel) for distance, rel in zip(distances, relevance, strict=True) if distance < INF]
-    runs = [[rel for _, rel in run] for _, run in itertools.groupby(listed, key=lambda item: item[0])]
-    for order in itertools.product(*(itertools.permutations(run) for run in runs)):
-        yield [rel for run in order for rel in run]
 
 
 def ap_of_order(ranked: list[int], cutoff: int | None, denominator: Denominator) -> float:
@@ -204,30 +187,3 @@ def test_inputs_are_left_alone() -> None:
         average_precision(distances, relevance, CUTOFFS, "hits_at_r", ties)
     assert torch.equal(distances, before[0])
     assert torch.equal(relevance, before[1])
-
-
-def test_unsorted_distances_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be in ranked order, smallest first"):
-        average_precision(torch.tensor([[0.0, 2.0, 1.0]]), torch.ones(1, 3, dtype=torch.bool))
-
-
-@pytest.mark.parametrize("cutoff", [0, -1])
-def test_cutoffs_under_one_are_refused(cutoff: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1; got {cutoff}"):
-        average_precision(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), [cutoff])
-
-
-@pytest.mark.usefixtures("unchecked_types")
-def test_unknown_choices_are_refused() -> None:
-    lists = torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"denominator must be one of all_relevant, .*; got 'hits'"):
-        average_precision(*lists, denominator="hits")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="ties must be one of expected, order, best, worst; got 'random'"):
-        average_precision(*lists, ties="random")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="zero_hit must be one of zero, drop; got 'skip'"):
-        mean_average_precision(torch.zeros(1), torch.zeros(1), "skip")  # type: ignore[arg-type]
-
-
-def test_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="found NaN"):
-        average_precision(torch.tensor([[0.1, torch.nan]]), torch.tensor([[True, False]]))

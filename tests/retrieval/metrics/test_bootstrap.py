@@ -2,13 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from retrieval.metrics import bootstrap_mean
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize(("confidence", "quantile"), [(0.95, 1.960), (0.8, 1.282)])
@@ -53,14 +49,3 @@ def test_interval_depends_on_the_seed_alone() -> None:
 def test_constant_values_have_no_width(count: int) -> None:
     interval = bootstrap_mean(torch.full((count,), 0.25))
     assert (interval.low, interval.mean, interval.high) == (0.25, 0.25, 0.25)
-
-
-def test_no_query_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one query; got none"):
-        bootstrap_mean(torch.empty(0))
-
-
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
-def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence must lie between 0 and 1; got"):
-        bootstrap_mean(draw(5), confidence)

@@ -1,7 +1,6 @@
 """Balance of buckets on hand-worked counts, and its bounds."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -28,11 +27,6 @@ def test_counts_agree_with_a_count_of_the_codes_in_use(num_bits: int) -> None:
     assert len(counts) == 2**num_bits
     assert torch.equal(counts.nonzero()[:, 0], codes)
     assert torch.equal(counts[codes], expected)
-
-
-def test_too_many_buckets_are_not_counted() -> None:
-    with pytest.raises(ValueError, match=r"up to 24 bits; got 25\. Count those in use"):
-        bucket_counts(draw_bits(3, 25))
 
 
 def test_entropy_of_hand_worked_counts() -> None:
@@ -66,12 +60,6 @@ def test_a_mean_that_is_no_whole_number_is_taken_as_it_is() -> None:
     assert share_near_uniform(torch.tensor([1, 1, 1, 0])) == 0.75
 
 
-@pytest.mark.parametrize("factor", [0.5, float("nan")])
-def test_factors_are_at_least_one(factor: float) -> None:
-    with pytest.raises(ValueError, match=r"at least 1; got .*Try 2"):
-        share_near_uniform(torch.tensor([1, 1]), factor)
-
-
 def test_density_is_the_logarithm_of_the_share() -> None:
     density = bucket_density(torch.tensor([8, 4, 4, 0]))
     assert density.tolist() == [1, 2, 2, math.inf]
@@ -82,9 +70,3 @@ def test_entropy_is_the_mean_density_over_items() -> None:
     counts = bucket_counts(draw_bits(3000, 5, 0.4))
     mean = float((bucket_density(counts) * counts).sum() / counts.sum())
     assert bucket_entropy(counts) == pytest.approx(mean, abs=1e-12)
-
-
-@pytest.mark.parametrize("measure", [bucket_entropy, share_near_uniform, bucket_density])
-def test_balance_needs_items(measure: Callable[[Tensor], object]) -> None:
-    with pytest.raises(ValueError, match="at least one item; got empty buckets"):
-        measure(torch.zeros(8, dtype=torch.int64))

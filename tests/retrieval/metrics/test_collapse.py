@@ -2,13 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from retrieval.metrics import embedding_spread
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.draws import draw_double as draw
 
 
 def test_spread_agrees_with_loops_and_singular_values() -> None:
@@ -55,9 +51,3 @@ def test_more_dimensions_than_items() -> None:
     spread = embedding_spread(draw(4, 50))
     # three directions are left once the mean is off
     assert 2 < spread.effective_rank <= 3 + 1e-4
-
-
-@pytest.mark.parametrize("num_items", [0, 1])
-def test_fewer_than_two_embeddings_are_refused(num_items: int) -> None:
-    with pytest.raises(ValueError, match=f"at least two embeddings; got {num_items}"):
-        embedding_spread(torch.zeros(num_items, 3))

@@ -2,15 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
 
 from retrieval.metrics import cutoff_scores
+from tests.retrieval.metrics.makers import INF, as_batch, orders_of_ties
 
-INF = math.inf
 LISTS: list[tuple[list[float], list[int]]] = [
     ([0, 1, 2, 3, 4], [0, 1, 0, 1, 1]),
     ([0, 1, 1, 1, 2], [0, 1, 0, 1, 0]),
@@ -22,18 +20,6 @@ LISTS: list[tuple[list[float], list[int]]] = [
     ([1, INF, INF, INF, INF], [1, 1, 0, 1, 0]),
     ([INF, INF, INF, INF, INF], [1, 1, 0, 1, 0]),
 ]
-
-
-def as_batch(lists: list[tuple[list[float], list[int]]]) -> tuple[Tensor, Tensor]:
-    distances, relevance = zip(*lists, strict=True)
-    return torch.tensor(distances, dtype=torch.float64), torch.tensor(relevance, dtype=torch.bool)
-
-
-def orders_of_ties(distances: list[float], relevance: list[int]) -> Iterator[list[int]]:
-    listed = [(distance, rel) for distance, rel in zip(distances, relevance, strict=True) if distance < INF]
-    runs = [[rel for _, rel in run] for _, run in itertools.groupby(listed, key=lambda item: item[0])]
-    for order in itertools.product(*(itertools.permutations(run) for run in runs)):
-        yield [rel for run in order for rel in run]
 
 
 @pytest.mark.parametrize("cutoff", [1, 2, 3, 4, 5, 6, 100])
@@ -71,9 +57,3 @@ def test_hit_probability_of_one_tie_is_hypergeometric() -> None:
 def test_one_item() -> None:
     scores = cutoff_scores(torch.tensor([[0.5], [0.5]]), torch.tensor([[True], [False]]), 3)
     assert scores.precision.tolist() == scores.recall.tolist() == scores.hit.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("cutoff", [0, -2])
-def test_cutoffs_under_one_are_refused(cutoff: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1; got {cutoff}"):
-        cutoff_scores(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool), cutoff)

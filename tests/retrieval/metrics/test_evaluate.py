@@ -21,12 +21,9 @@ from retrieval.metrics import (
     cutoff_scores,
     evaluate_retrieval,
 )
+from tests.draws import draw_double as draw
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def labels(count: int, num_classes: int = 4, seed: int = 0) -> Tensor:
@@ -182,20 +179,19 @@ def test_summary_names_every_mean() -> None:
     assert all(math.isfinite(value) for value in scores.summary().values())
 
 
-@pytest.mark.parametrize("num_items", [3, 5])
-def test_labels_and_items_that_differ_in_number_are_refused(num_items: int) -> None:
-    with pytest.raises(ValueError, match=f"one label an item and at least one item; got {num_items} labels for 4"):
-        evaluate_retrieval(exact(draw(4, 2)), draw(2, 2), labels(2), labels(num_items))
-
-
-def test_an_empty_database_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one item; got 0 labels for 0 items"):
-        evaluate_retrieval(ExactIndex(), draw(2, 2), labels(2), labels(0))
-
-
-def test_no_query_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one query; got 0 and 0"):
-        evaluate_retrieval(exact(draw(4, 2)), draw(0, 2), labels(0), labels(4))
+@pytest.mark.parametrize(
+    ("num_items", "num_queries", "num_labels", "message"),
+    [
+        (4, 2, 3, "one label an item and at least one item; got 3 labels for 4"),
+        (4, 2, 5, "one label an item and at least one item; got 5 labels for 4"),
+        (0, 2, 0, "at least one item; got 0 labels for 0 items"),
+        (4, 0, 4, "at least one query; got 0 and 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(num_items: int, num_queries: int, num_labels: int, message: str) -> None:
+    index = exact(draw(num_items, 2)) if num_items else ExactIndex()
+    with pytest.raises(ValueError, match=message):
+        evaluate_retrieval(index, draw(num_queries, 2), labels(num_queries), labels(num_labels))
 
 
 MILLION_ITEMS = """
@@ -220,6 +216,7 @@ print(int(peak.split()[1]) / 2**20, scores.mean_ap)
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_million_items_need_little_memory() -> None:
     # In a process of its own, since a peak never falls; VmHWM and not ru_maxrss, which starts at the parent's peak.

@@ -3,13 +3,9 @@
 import pytest
 import torch
 from statsmodels.stats.multitest import multipletests
-from torch import Tensor
 
 from retrieval.metrics import HolmDecision, holm_adjust, holm_decisions
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw_uniform as draw
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40])
@@ -66,22 +62,3 @@ def test_false_alarms_stay_bounded() -> None:
     false_alarms = [bool((holm_adjust(family) <= 0.05).any()) for family in families]
     # binomial of 2000 at 0.05 has a deviation of 0.005
     assert sum(false_alarms) / 2000 == pytest.approx(0.05, abs=0.015)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), -0.1, 1.5])
-def test_values_that_are_no_probabilities_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match=r"Expected p-values in \[0, 1\]; got .* at \[1\]"):
-        holm_adjust(torch.tensor([0.5, bad]))
-
-
-def test_no_test_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one p-value; got none"):
-        holm_adjust(torch.empty(0))
-    with pytest.raises(ValueError, match="at least one p-value; got none"):
-        holm_decisions({})
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, 5.0])
-def test_a_level_out_of_range_is_refused(level: float) -> None:
-    with pytest.raises(ValueError, match="level must lie between 0 and 1; got"):
-        holm_decisions({"pq": 0.1}, level)

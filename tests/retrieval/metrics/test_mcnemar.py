@@ -86,22 +86,3 @@ def test_equal_methods_are_seldom_told_apart(method: McNemarMethod) -> None:
     # both are conservative, since counts are whole: at most the level, plus three deviations of a binomial of 500
     for level, least, most in [(0.05, 0.01, 0.08), (0.2, 0.1, 0.26)]:
         assert least <= float((p_values <= level).double().mean()) <= most
-
-
-@pytest.mark.parametrize("counts", [(0, 0, 0, 0), (5, -1, 2, 3)])
-def test_tables_without_queries_or_with_negative_counts_are_refused(counts: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ValueError, match="counts queries, at least one, none below zero; got"):
-        ContingencyTable(*counts)
-
-
-def test_no_query_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least one, none below zero; got \(0, 0, 0, 0\)"):
-        mcnemar(draw_correct(0), draw_correct(0))
-
-
-@pytest.mark.usefixtures("unchecked_types")
-def test_different_queries_and_unknown_tests_are_refused() -> None:
-    with pytest.raises(ValueError, match="same queries for both methods; got 3 and 4"):
-        mcnemar(draw_correct(3), draw_correct(4))
-    with pytest.raises(ValueError, match="method must be one of exact, corrected; got 'asymptotic'"):
-        mcnemar_of_table(ContingencyTable(1, 2, 3, 4), "asymptotic")  # type: ignore[arg-type]

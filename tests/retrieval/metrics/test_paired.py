@@ -6,13 +6,9 @@ from dataclasses import replace
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
 
 from retrieval.metrics import bootstrap_mean, compare_paired, compare_paired_folds, sign_flip_p_value
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.retrieval.metrics.makers import draw_uniform as draw
 
 
 def test_large_samples_agree_with_the_t_test() -> None:
@@ -119,39 +115,3 @@ def test_ten_thousand_queries_need_little_memory() -> None:
     tracemalloc.stop()
     # all resamples at once take 160 MB
     assert peak_bytes < 40e6
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two_queries_are_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=f"at least two queries; got {count}"):
-        compare_paired(draw(count), draw(count))
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="NaN or infinity for 1 of 3 queries"):
-        compare_paired(draw(3), torch.tensor([0.5, bad, 0.5]))
-
-
-@pytest.mark.usefixtures("unchecked_types")
-def test_different_queries_are_refused() -> None:
-    with pytest.raises(ValueError, match="same queries for both methods; got 3 and 4"):
-        compare_paired(draw(3), draw(4))
-
-
-@pytest.mark.parametrize(("confidence", "num_resamples"), [(0.0, 10), (1.0, 10), (95.0, 10), (0.95, 0)])
-def test_choices_out_of_range_are_refused(confidence: float, num_resamples: int) -> None:
-    with pytest.raises(
-        ValueError, match=r"(confidence must lie between 0 and 1|num_resamples must be at least 1); got"
-    ):
-        compare_paired(draw(5), draw(5), confidence, num_resamples)
-
-
-def test_folds_that_differ_are_refused() -> None:
-    # equal totals would hide it
-    with pytest.raises(ValueError, match=r"same folds and queries .* got \[seed, query\] \[\(2, 4\), \(2, 6\)\] and"):
-        compare_paired_folds([draw(2, 4), draw(2, 6)], [draw(2, 5), draw(2, 5)])
-    with pytest.raises(ValueError, match="same folds and queries"):
-        compare_paired_folds([], [])
-    with pytest.raises(ValueError, match=r"at least one seed a fold; got \[seed, query\] \[\(0, 4\)\]"):
-        compare_paired_folds([draw(0, 4)], [draw(1, 4)])

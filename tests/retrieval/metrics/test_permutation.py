@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
 
 import retrieval.metrics.permutation as permutation_file
 from retrieval.metrics import ContingencyTable, mcnemar_of_table, sign_flip_p_value
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
@@ -105,14 +101,3 @@ def test_extremes() -> None:
     assert sign_flip_p_value(torch.zeros(40)) == 1
     assert sign_flip_p_value(torch.ones(200), 999) == 1 / 1000
     assert sign_flip_p_value(torch.ones(1)) == 1
-
-
-@pytest.mark.parametrize(("values", "found"), [([], "0 that are not finite of 0"), ([0.1, float("nan")], "1 that are")])
-def test_nothing_and_nan_are_refused(values: list[float], found: str) -> None:
-    with pytest.raises(ValueError, match=f"finite differences of at least one query; got {found}"):
-        sign_flip_p_value(torch.tensor(values))
-
-
-def test_no_resample_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_resamples must be at least 1; got 0"):
-        sign_flip_p_value(draw(5), num_resamples=0)

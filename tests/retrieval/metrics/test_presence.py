@@ -89,12 +89,3 @@ def test_expected_level_is_the_mean_over_draws_of_labels() -> None:
         chance = float(torch.where(labels == 1, probs, 1 - probs).prod())
         expected += chance * int((labels[0] == labels[1]).sum())
     assert float(similarity_level(presence_matrix(probs[0], probs[1]))) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("bad", [-1.0, 2.0, torch.nan, 1.001])
-@pytest.mark.parametrize("place", [0, 1])
-def test_labels_that_are_no_probabilities_are_refused(bad: float, place: int) -> None:
-    labels = torch.ones(2, 4, 3)
-    labels[place, 2, 1] = bad
-    with pytest.raises(ValueError, match=r"Expected labels from 0 to 1; got .*\. Give probabilities\."):
-        presence_matrix(labels[0], labels[1])

@@ -3,13 +3,9 @@
 import pytest
 import torch
 from statsmodels.stats.weightstats import DescrStatsW
-from torch import Tensor
 
 from retrieval.metrics import RunUnit, mean_over_runs
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.draws import draw_double as draw
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
@@ -60,27 +56,3 @@ def test_interval_over_folds_covers_where_one_over_runs_would_not() -> None:
 def test_equal_scores_have_no_width() -> None:
     result = mean_over_runs(torch.full((5, 2), 0.25))
     assert (result.low, result.mean, result.high, result.std) == (0.25, 0.25, 0.25, 0)
-
-
-@pytest.mark.parametrize(
-    ("shape", "unit"), [((1, 1), "fold"), ((1, 4), "fold"), ((4, 1), "seed"), ((0, 3), "fold"), ((3, 0), "fold")]
-)
-def test_too_few_runs_are_refused(shape: tuple[int, int], unit: RunUnit) -> None:
-    found = f"over {unit}s needs at least two of them; got {shape[0]} folds and {shape[1]} seeds"
-    with pytest.raises(ValueError, match=found):
-        mean_over_runs(draw(*shape), unit=unit)
-
-
-def test_missing_runs_are_refused() -> None:
-    scores = draw(3, 2)
-    scores[1, 1] = torch.nan
-    with pytest.raises(ValueError, match="NaN or infinity in 1 of 6"):
-        mean_over_runs(scores)
-
-
-@pytest.mark.usefixtures("unchecked_types")
-def test_choices_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="confidence must lie between 0 and 1; got 95"):
-        mean_over_runs(draw(3, 2), confidence=95)
-    with pytest.raises(ValueError, match="unit must be one of fold, seed; got 'run'"):
-        mean_over_runs(draw(3, 2), unit="run")  # type: ignore[arg-type]
