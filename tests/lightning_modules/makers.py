@@ -19,6 +19,7 @@ from lightning_modules.networks import (
     SubModels,
 )
 from lightning_modules.preprocessing import Preprocessing
+from tests.trainers import quiet_trainer
 
 NUM_FEATURES, NUM_CATEGORIES = 5, 3
 
@@ -37,11 +38,7 @@ class Rows(Dataset[dict[str, Tensor]]):
 
 
 def make_trainer(max_epochs: int = 1, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
-    """Make one that shows, logs and saves nothing by itself."""
-    return pl.Trainer(
-        max_epochs=max_epochs, accelerator="cpu", logger=False, enable_checkpointing=False, num_sanity_val_steps=0,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks), **options,
-    )  # fmt: skip
+    return quiet_trainer(*callbacks, max_epochs=max_epochs, num_sanity_val_steps=0, **options)
 
 
 class GivenFrames(nn.Module):

@@ -13,6 +13,7 @@ from lightning_modules.code_scoring import score_codes
 from retrieval.codes import BalancedResidualHash, BucketHash, Coder, MedianPcaSignHash, ProductQuantizer
 from retrieval.metrics import bucket_counts, bucket_entropy
 from tests.lightning_modules.planted_pairs import DIM, NUM_ITEMS, Pairs
+from tests.trainers import quiet_trainer
 
 
 def make(coder: Callable[[int, int], Coder] = BalancedResidualHash, num_bits: int = 4) -> FittedHash:
@@ -20,10 +21,7 @@ def make(coder: Callable[[int, int], Coder] = BalancedResidualHash, num_bits: in
 
 
 def make_trainer(folder: Path) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[FinalCheckpoint(str(folder))], default_root_dir=folder,
-    )  # fmt: skip
+    return quiet_trainer(FinalCheckpoint(str(folder)), devices=1, max_epochs=1, default_root_dir=folder)
 
 
 @pytest.mark.parametrize("coder", [BalancedResidualHash, MedianPcaSignHash])

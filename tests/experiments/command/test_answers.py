@@ -3,7 +3,6 @@
 import pytest
 
 from experiments.command.answers import answer
-from experiments.command.option_tree import UnknownOption
 
 
 def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -50,11 +49,6 @@ def test_no_command_is_answered_with_all(capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr()
     assert not said.out
     assert "predict" in said.err
-
-
-def test_a_misspelt_command_names_the_nearest() -> None:
-    with pytest.raises(UnknownOption, match=r"found tset\. Did you mean test\?"):
-        answer(["tset"])
 
 
 def test_a_command_line_without_a_question_is_let_through(capsys: pytest.CaptureFixture[str]) -> None:

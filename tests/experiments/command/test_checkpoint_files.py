@@ -21,6 +21,7 @@ from lightning_modules.trusted_classes import UntrustedClass
 from storage.errors import FileNotWritten
 from tests.faults import cut, limited_file_size, names, small_disk
 from tests.lightning_modules.test_checkpoints import Hostile
+from tests.trainers import quiet_trainer
 
 
 class Learner(pl.LightningModule):
@@ -42,10 +43,8 @@ class Learner(pl.LightningModule):
 
 
 def fit(folder: Path, num_epochs: int, resumed: str | None = None) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_epochs=num_epochs, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        plugins=[CheckpointFiles()], callbacks=[ModelCheckpoint(folder, "last", save_on_train_epoch_end=True)],
-    )  # fmt: skip
+    keeper = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True)
+    trainer = quiet_trainer(keeper, max_epochs=num_epochs, plugins=[CheckpointFiles()])
     trainer.fit(Learner(), DataLoader(TensorDataset(torch.ones(2, 1))), ckpt_path=resumed, weights_only=True)
     return trainer
 
@@ -132,7 +131,7 @@ class Stranger(pl.Callback):
 def test_a_full_disk_leaves_no_half_config(tmp_path: Path) -> None:
     parser = LightningArgumentParser()
     parser.add_argument("--name", type=str)
-    trainer = pl.Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer = quiet_trainer(default_root_dir=tmp_path)
 
     def write(name: str) -> None:
         RunConfig(parser, parser.parse_args([f"--name={name}"])).setup(trainer, Learner(), "fit")
