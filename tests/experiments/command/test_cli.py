@@ -225,7 +225,8 @@ def test_codebooks_saved_are_those_of_the_last_weights(beside_fit: Path) -> None
     cli = demo("validate", "validated", CHECKPOINT)
     model, data = cli.model.eval(), cli.datamodule
     train_items = data.role_dataset("train")
-    embeddings = model(train_items.__getitems__(range(len(train_items)))["feature"])
+    features = train_items.__getitems__(range(len(train_items)))["feature"]
+    embeddings = model(model.preprocessing(features))
     before = model.quantizer.describe_fit(embeddings).distortion
     # k-means from there, on the very embeddings it was fitted to, has next to nothing left to gain
     assert model.quantizer.fit(embeddings).distortion > 0.9 * before
