@@ -55,7 +55,8 @@ def make_datamodule(data_config: str, arguments: Sequence[str]) -> pl.LightningD
     parser.add_argument("--config", action="config")
     parser.add_argument("--model", type=dict | None)  # a corpus may name the front end that suits it
     parser.add_subclass_arguments(pl.LightningDataModule, "data")
-    parsed = _parse(parser, [f"--config={find_config(data_config)}", *_options_of("data", arguments)], data_config)
+    config = [f"--config={find_config(data_config)}"]
+    parsed = _parse(parser, config, _options_of("data", arguments), data_config)
     datamodule: pl.LightningDataModule = parser.instantiate_classes(parsed).data
     return datamodule
 
@@ -74,7 +75,7 @@ def make_preprocessing(frontend: str, arguments: Sequence[str]) -> Preprocessing
     parser = CommandParser(exit_on_error=False)
     parser.add_class_arguments(Preprocessing, "model.preprocessing")
     own = _options_of("model.preprocessing", arguments)
-    parsed = _parse(parser, [f"--model.preprocessing.frontend={frontend}", *own], "preprocessing")
+    parsed = _parse(parser, [f"--model.preprocessing.frontend={frontend}"], own, "preprocessing")
     made: Preprocessing = parser.instantiate_classes(parsed).model.preprocessing
     return made
 
@@ -84,10 +85,12 @@ def _options_of(part: str, arguments: Sequence[str]) -> list[str]:
     return [argument for argument in join_options(arguments) if argument.startswith(f"--{part}.")]
 
 
-def _parse(parser: CommandParser, arguments: Sequence[str], source: str) -> Namespace:
+def _parse(parser: CommandParser, given: Sequence[str], options: Sequence[str], source: str) -> Namespace:
+    """Parse what is `given` and a user's `options`, which an error is about."""
     try:
-        parsed: Namespace = parser.parse_args(list(arguments))
+        parsed: Namespace = parser.parse_args([*given, *options])
     except ArgumentError as error:
-        raise ValueError(f"Expected options of {source}; got {' '.join(arguments)}: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Expected options of {source}; got {' '.join(options)}: {reason}") from error
     refuse_untrusted(parsed, source)
     return parsed

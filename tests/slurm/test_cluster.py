@@ -17,7 +17,9 @@ from experiments.papers.command import reproduce
 from tests.slurm.cluster import ClusterError, SlurmCluster, why_no_cluster
 
 _REASON = why_no_cluster()
-pytestmark = pytest.mark.skipif(_REASON is not None, reason=f"no cluster: {_REASON}")
+pytestmark = [
+    pytest.mark.processes, pytest.mark.skipif(_REASON is not None, reason=f"no cluster: {_REASON}"),
+]  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent.parent
 # demo.yaml on 100 rendered clips: 2 epochs of 100 steps for each of two processes, of 50 ms until they may be quick
 SMALL_DEMO = [

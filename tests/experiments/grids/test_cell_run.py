@@ -49,6 +49,7 @@ def run(folder: Path) -> EarmarkCli:
     return run_command(["fit", f"--config={folder / 'mine.yaml'}", *SMALL, *quiet], CellCli)
 
 
+@pytest.mark.processes  # of faiss or torch, where averaging deep-copies the model
 def test_only_what_the_grid_replaces_is_left_out(in_tmp: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_config(in_tmp / "mine.yaml", filename="last")
     with caplog.at_level(logging.INFO, logger="experiments.grids.cell_run"):
@@ -61,6 +62,7 @@ def test_only_what_the_grid_replaces_is_left_out(in_tmp: Path, caplog: pytest.Lo
         assert name in line
 
 
+@pytest.mark.processes
 def test_a_checkpoint_that_chooses_is_kept(in_tmp: Path) -> None:
     write_config(in_tmp / "mine.yaml", monitor="val/mAP", mode="max")
     kept = run(in_tmp).trainer.checkpoint_callbacks
