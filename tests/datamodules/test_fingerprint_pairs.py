@@ -106,6 +106,7 @@ class Fingerprinter(nn.Module):
     """A fingerprint is a segment's first value, its last, and how many there are; distortion adds what is given."""
 
     fingerprint_dim, segment_samples, context_samples = 3, SEGMENT, CONTEXT
+    checkpoint = "nowhere.ckpt"
 
     def __init__(self, version: int = 0) -> None:
         super().__init__()
